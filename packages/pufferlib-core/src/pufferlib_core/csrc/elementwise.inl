@@ -1,0 +1,123 @@
+/* Kernels that are bit-equal on every ISA: elementwise single operations in one order, turned into vectors by the compiler. */
+
+static int32_t vec_account(float *PUF_RESTRICT episode_return, int32_t *PUF_RESTRICT episode_length,
+                           const float *PUF_RESTRICT reward, const uint8_t *PUF_RESTRICT terminated,
+                           uint8_t *PUF_RESTRICT truncated, int32_t max_steps, int32_t first, int32_t count,
+                           int32_t *PUF_RESTRICT ended) {
+    const int32_t end = first + count, limit = max_steps > 0 ? max_steps : 0x7FFFFFFF;
+    for (int32_t i = first; i < end; i++) {
+        episode_return[i] += reward[i];
+        episode_length[i] += 1;
+    }
+    for (int32_t i = first; i < end; i++) { truncated[i] = (uint8_t)(truncated[i] | (uint8_t)(episode_length[i] >= limit)); }
+    int32_t found = 0;
+    int32_t i = first;
+    for (; i + 8 <= end; i += 8) {
+        uint64_t a, b;
+        puf_copy(&a, terminated + i, 8);
+        puf_copy(&b, truncated + i, 8);
+        if ((a | b) == 0) { continue; }
+        for (int32_t k = i; k < i + 8; k++) {
+            ended[found] = k;
+            found += terminated[k] | truncated[k];
+        }
+    }
+    for (; i < end; i++) {
+        ended[found] = i;
+        found += terminated[i] | truncated[i];
+    }
+    return found;
+}
+
+/* One row of advantages; `later` is the row after it (NULL in the last). */
+PUF_INLINE void gae_row(float *PUF_RESTRICT adv, const float *PUF_RESTRICT later, const float *PUF_RESTRICT reward,
+                        const float *PUF_RESTRICT value, const float *PUF_RESTRICT next_value,
+                        const uint8_t *PUF_RESTRICT terminated, const uint8_t *PUF_RESTRICT truncated, float gamma, float decay,
+                        int32_t count) {
+    PUF_IVDEP
+    for (int32_t i = 0; i < count; i++) {
+        const float next = terminated[i] ? 0.0f : next_value[i];
+        const float delta = (reward[i] + gamma * next) - value[i];
+        const float carried = (terminated[i] | truncated[i]) ? 0.0f : (later != NULL ? later[i] : 0.0f);
+        adv[i] = delta + decay * carried;
+    }
+}
+
+static void kernel_gae(const puf_returns_args *a, int32_t first, int32_t count) {
+    const float decay = a->gamma * a->lam;
+    for (int32_t t = a->t_len - 1; t >= 0; t--) {
+        const int64_t at = (int64_t)t * a->n + first;
+        const float *later = t == a->t_len - 1 ? NULL : a->adv + at + a->n;
+        if (count == 8) { /* a known count unrolls to one vector */
+            gae_row(a->adv + at, later, a->reward + at, a->value + at, a->next_value + at, a->terminated + at,
+                    a->truncated + at, a->gamma, decay, 8);
+        } else {
+            gae_row(a->adv + at, later, a->reward + at, a->value + at, a->next_value + at, a->terminated + at,
+                    a->truncated + at, a->gamma, decay, count);
+        }
+    }
+}
+
+static void kernel_vtrace(const puf_returns_args *a, int32_t first, int32_t count) {
+    for (int32_t t = a->t_len - 1; t >= 0; t--) {
+        const int64_t at = (int64_t)t * a->n + first;
+        const int last = t == a->t_len - 1;
+        PUF_IVDEP
+        for (int32_t i = 0; i < count; i++) {
+            const int64_t k = at + i;
+            const float ratio = puf_exp(a->target_logprob[k] - a->behaviour_logprob[k]);
+            const float rho = puf_min(a->rho_clip, ratio);
+            const float c = a->lam * puf_min(a->c_clip, ratio);
+            const int ends = (a->terminated[k] | a->truncated[k]) != 0;
+            const float next = a->terminated[k] ? 0.0f : a->next_value[k];
+            const float delta = rho * ((a->reward[k] + a->gamma * next) - a->value[k]);
+            const float diff_next = (last || ends) ? 0.0f : a->target[k + a->n] - a->value[k + a->n];
+            const float bootstrap = (last || ends) ? next : a->target[k + a->n];
+            a->target[k] = a->value[k] + (delta + (a->gamma * c) * diff_next);
+            a->adv[k] = rho * ((a->reward[k] + a->gamma * bootstrap) - a->value[k]);
+        }
+    }
+}
+
+/* lam = 1 gives discounted returns. */
+static void kernel_lambda(const puf_returns_args *a, int32_t first, int32_t count) {
+    const float rest = 1.0f - a->lam;
+    for (int32_t t = a->t_len - 1; t >= 0; t--) {
+        const int64_t at = (int64_t)t * a->n + first;
+        const int last = t == a->t_len - 1;
+        PUF_IVDEP
+        for (int32_t i = 0; i < count; i++) {
+            const int64_t k = at + i;
+            const float next = a->terminated[k] ? 0.0f : a->next_value[k];
+            const int ends = last || (a->terminated[k] | a->truncated[k]) != 0;
+            const float later = last ? 0.0f : a->adv[k + a->n];
+            const float mixed = a->lam == 1.0f ? later : rest * next + a->lam * later;
+            a->adv[k] = a->reward[k] + a->gamma * (ends ? next : mixed);
+        }
+    }
+}
+
+static void kernel_adam(const puf_adam_step *s, float *PUF_RESTRICT param, const float *PUF_RESTRICT grad,
+                        float *PUF_RESTRICT m, float *PUF_RESTRICT v, int32_t n) {
+    const float keep = 1.0f - s->rate * s->weight_decay;
+    for (int32_t i = 0; i < n; i++) {
+        const float g = grad[i] * s->grad_scale;
+        m[i] = s->beta1 * m[i] + (1.0f - s->beta1) * g;
+        v[i] = s->beta2 * v[i] + (1.0f - s->beta2) * (g * g);
+        param[i] = param[i] * keep - (s->rate * (m[i] * s->correction1)) / (puf_sqrt(v[i] * s->correction2) + s->epsilon);
+    }
+}
+
+/* Sixteen partial sums, then a tree: one order on every ISA. */
+static float kernel_sum_squares(const float *x, int32_t n) {
+    float lane[16] = {0};
+    int32_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int32_t k = 0; k < 16; k++) { lane[k] += x[i + k] * x[i + k]; }
+    }
+    for (int32_t k = 0; i < n; i++, k++) { lane[k] += x[i] * x[i]; }
+    for (int32_t half = 8; half > 0; half /= 2) {
+        for (int32_t k = 0; k < half; k++) { lane[k] += lane[k + half]; }
+    }
+    return lane[0];
+}

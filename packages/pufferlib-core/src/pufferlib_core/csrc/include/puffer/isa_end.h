@@ -1,0 +1,6 @@
+/* Ends what puffer/isa_begin_<isa>.h began. */
+#if defined(__clang__)
+#pragma clang attribute pop
+#elif defined(__GNUC__)
+#pragma GCC pop_options
+#endif

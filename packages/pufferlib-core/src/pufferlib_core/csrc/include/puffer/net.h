@@ -1,0 +1,171 @@
+/* Policies: multi-layer perceptrons with one head for the actions and one for the value.
+ *
+ * Shared: one trunk feeds both heads. Separate: an actor and a critic of the same widths.
+ * Parameters are one flat float32 vector, tensors in this order, weights row-major (out, in), no padding:
+ *   shared    trunk.0.weight trunk.0.bias ... policy.weight policy.bias value.weight value.bias [log_std]
+ *   separate  actor.0.weight actor.0.bias ... policy.weight policy.bias critic.0.weight ... value.weight value.bias [log_std]
+ * log_std (A) exists for continuous actions only and does not depend on the observation.
+ *
+ * A `puf_policy` holds what a forward or backward pass needs: weights packed for an ISA and scratch for each task. The result
+ * for a row does not depend on the batch size, on its position in the batch or on threads.
+ */
+#ifndef PUFFER_NET_H
+#define PUFFER_NET_H
+
+#include "puffer/env.h"
+#include "puffer/exec.h"
+
+/* <cdef> */
+enum {
+    PUF_MAX_LAYERS = 8,
+    PUF_MAX_WIDTH = 4096,
+    PUF_MAX_LOGITS = 512,
+    PUF_SLICE = 32 /* rows that pass through the network together */
+};
+typedef enum { PUF_TANH = 0, PUF_RELU = 1 } puf_activation;
+
+typedef struct {
+    int32_t obs_size;
+    int32_t layers; /* hidden layers, 1 .. PUF_MAX_LAYERS */
+    int32_t width[8];
+    int32_t activation; /* puf_activation */
+    int32_t separate;   /* 0: shared trunk, 1: actor and critic */
+    int32_t action_kind;
+    int32_t action_size;  /* K components, or A numbers */
+    int32_t action_n[32]; /* choices of component k */
+} puf_net;
+
+/* One tensor of the flat vector. */
+typedef struct {
+    int64_t offset; /* of its first number */
+    int32_t rows;
+    int32_t cols;
+    int32_t part;  /* 0 trunk, 1 actor, 2 critic, 3 policy head, 4 value head, 5 log_std */
+    int32_t layer; /* of a trunk, actor or critic */
+    int32_t bias;  /* 1 for a bias */
+} puf_tensor;
+
+typedef struct puf_policy puf_policy;
+
+/* PUF_OK, or PUF_EINVAL if sizes are not legal. */
+int puf_net_check(const puf_net *net);
+/* Numbers in the action head: the sum of action_n, or A. */
+int32_t puf_net_logits(const puf_net *net);
+int64_t puf_net_params(const puf_net *net);
+int32_t puf_net_tensors(const puf_net *net);
+int puf_net_tensor(const puf_net *net, int32_t index, puf_tensor *out);
+/* Initial parameters, bit-equal on every target: orthogonal weights (gain sqrt 2 in hidden layers, 0.01 in the action head,
+ * 1 in the value head), biases 0, log_std as given. `scratch` holds puf_net_init_scratch(net) floats. */
+int64_t puf_net_init_scratch(const puf_net *net);
+int puf_net_init(const puf_net *net, uint64_t seed, float log_std, float *params, float *scratch);
+
+/* `tasks`: how many slices may be on their way at once (the width of the executor it will be used with). */
+size_t puf_policy_bytes(const puf_net *net, int isa, int32_t tasks);
+int puf_policy_init(puf_policy **policy, void *mem, size_t bytes, const puf_net *net, int isa, int32_t tasks);
+/* Takes over parameters, and the observation normaliser when mean is not NULL: (obs - mean) * scale, clipped to
+ * [-clip, clip]; mean and scale are (obs_size). Copies everything. */
+int puf_policy_load(puf_policy *policy, const float *params, const float *mean, const float *scale, float clip);
+/* obs (n, obs_size) -> logits (n, L), value (n); either may be NULL. */
+int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value);
+/* Samples (or with greedy != 0 takes the most likely) actions. Row i is environment first_env + i; its noise is keyed by
+ * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L) bytes, non-zero = allowed,
+ * or NULL; a row with nothing allowed gives PUF_EINVAL. action: int32 (n, K) or float32 (n, A). */
+int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
+                   uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                   float *value);
+/* </cdef> */
+
+/* --- what an ISA supplies (internal) --- */
+
+/* One tower: hidden layers and the head rows it feeds. Offsets are in floats. */
+typedef struct {
+    int32_t layers;
+    int32_t in[PUF_MAX_LAYERS], out[PUF_MAX_LAYERS];   /* sizes */
+    int32_t out_pad[PUF_MAX_LAYERS];                   /* rounded up to whole vectors */
+    int32_t in_pad[PUF_MAX_LAYERS];
+    int64_t w[PUF_MAX_LAYERS], b[PUF_MAX_LAYERS];      /* in the flat parameters */
+    int64_t wt[PUF_MAX_LAYERS];                        /* packed: (in, out_pad), for the forward pass and gradients */
+    int64_t wc[PUF_MAX_LAYERS];                        /* packed: (out, in_pad), for the backward pass; not for layer 0 */
+    int64_t pb[PUF_MAX_LAYERS];                        /* packed: (out_pad) */
+    int64_t act[PUF_MAX_LAYERS];                       /* scratch: activations (PUF_SLICE, out_pad) */
+    int64_t delta[2];                                  /* scratch: two buffers (PUF_SLICE, widest out_pad) */
+    int32_t head_first, head_rows;                     /* rows of the plane block this tower writes */
+    int64_t head;                                      /* packed: (head_rows, last out_pad) */
+    int64_t head_bias;                                 /* packed: (head_rows) */
+} puf_tower;
+
+typedef struct {
+    puf_net net;
+    int32_t vector;    /* numbers to which rows are padded */
+    int32_t towers;
+    puf_tower tower[2];
+    int32_t logits;
+    int32_t obs_pad;
+    int64_t head_w[2], head_b[2]; /* in the flat parameters: policy, value */
+    int64_t log_std;
+    int64_t params;
+    int64_t packed;      /* floats of packed weights; gradients use the same layout without wc */
+    int64_t grads;       /* floats of packed gradients (a prefix of the packed layout, then log_std) */
+    int64_t grad_log_std;
+    int64_t in, heads, row; /* scratch: inputs (PUF_SLICE, obs_pad), head planes (logits + 1, PUF_SLICE), per-row numbers */
+    int64_t scratch;     /* floats for each task */
+} puf_layout;
+
+struct puf_policy {
+    puf_layout layout;
+    const struct puf_net_kernels *kernels;
+    int isa;
+    int32_t tasks;
+    int normalize;
+    float clip;
+    float *packed;
+    float *log_std;      /* (A) */
+    float *mean, *scale; /* (obs_size) */
+    float *scratch;      /* tasks * layout.scratch */
+};
+
+/* Rows on their way through the loss; everything is (PUF_SLICE) or plane-major (components, PUF_SLICE). */
+enum {
+    PUF_ROW_LOGPROB = 0, /* old log-probability in, new one out of `act` */
+    PUF_ROW_ADVANTAGE,
+    PUF_ROW_TARGET,
+    PUF_ROW_VALUE,
+    PUF_ROW_WEIGHT, /* 0 for rows that are not valid, else 1 / valid rows of the minibatch */
+    PUF_ROW_COUNT
+};
+
+typedef struct {
+    float clip, value_clip, dual_clip, value_coef, entropy_coef;
+} puf_loss_config;
+
+/* Sums over a slice, weighted by PUF_ROW_WEIGHT. */
+enum { PUF_SUM_POLICY = 0, PUF_SUM_VALUE, PUF_SUM_ENTROPY, PUF_SUM_KL, PUF_SUM_CLIPPED, PUF_SUM_COUNT };
+
+typedef struct puf_net_kernels {
+    int32_t vector;
+    void (*pack)(const puf_layout *l, const float *params, float *packed);
+    void (*unpack)(const puf_layout *l, const float *packed_grads, float *grads);
+    /* Inputs are in scratch + l->in, results in scratch + l->heads. */
+    void (*forward)(const puf_layout *l, const float *packed, float *scratch);
+    /* Deltas are in scratch + l->heads; adds to the packed gradients. */
+    void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *grads);
+    /* Heads to deltas. action: int32 or float planes (components, PUF_SLICE); adds to sums and grads[grad_log_std]. */
+    void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
+                 const uint8_t *action_mask, float *sums, float *grads);
+    /* Heads to actions and log-probabilities. words: (2, components, PUF_SLICE) random words. */
+    void (*act)(const puf_layout *l, const float *log_std, float *scratch, const uint32_t *words, int greedy,
+                const uint8_t *action_mask, void *action, float *logprob);
+    void (*noise)(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *words);
+    void (*add)(float *into, const float *from, int64_t n);
+} puf_net_kernels;
+
+void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector);
+/* Copies rows into the input block of a scratch, normalised; the rows up to PUF_SLICE become 0. */
+void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
+float *puf_policy_scratch(const puf_policy *policy, int32_t task);
+/* Forward, sampling and output of up to PUF_SLICE rows in scratch `task`. */
+void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
+                          uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                          float *value);
+
+#endif

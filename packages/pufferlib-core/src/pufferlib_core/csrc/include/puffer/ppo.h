@@ -1,0 +1,63 @@
+/* Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347): fused loss, gradients and updates.
+ *
+ * A minibatch is cut into chunks fixed by its size alone; each chunk sums its gradient over its slices in order, and the chunks
+ * are added in order: the result does not depend on threads.
+ */
+#ifndef PUFFER_PPO_H
+#define PUFFER_PPO_H
+
+#include "puffer/net.h"
+#include "puffer/optim.h"
+
+/* <cdef> */
+typedef struct {
+    float clip;         /* surrogate ratio is kept in [1 - clip, 1 + clip] */
+    float value_clip;   /* value may move this far from its old value; 0: unlimited */
+    float dual_clip;    /* > 1: bound of the objective where the advantage is negative (arXiv 1912.09729); 0: none */
+    float value_coef;   /* weight of 0.5 (value - target)^2 */
+    float entropy_coef;
+    float target_kl;    /* stop the update when a minibatch exceeds it, before its step; 0: never */
+    int32_t epochs;
+    int32_t minibatch;  /* rows of a gradient step; divides the rows of the batch */
+    int32_t normalize_advantage; /* per minibatch, over valid rows, population deviation */
+    puf_adam_config adam;
+} puf_ppo_config;
+
+/* Rows of one segment, flattened (t, n). Everything is read only. */
+typedef struct {
+    const float *obs;        /* (rows, obs_size), before normalisation */
+    const void *action;      /* (rows, K) int32 or (rows, A) float32 */
+    const uint8_t *action_mask; /* (rows, L) or NULL */
+    const float *logprob;    /* (rows) of the collecting policy */
+    const float *advantage;  /* (rows) */
+    const float *target;     /* (rows) of the value */
+    const float *value;      /* (rows) of the collecting policy */
+    const uint8_t *valid;    /* (rows); others have no influence whatever they hold */
+    int64_t rows;
+} puf_batch;
+
+typedef struct { /* means over minibatches done */
+    float policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm;
+    int32_t minibatches; /* gradient steps taken */
+    int32_t stopped;     /* 1: target_kl was exceeded */
+    int32_t failed;      /* PUF_ENONFINITE: 1 + the minibatch (of the whole update) that gave NaN or infinity */
+} puf_ppo_metrics;
+
+typedef struct puf_ppo puf_ppo;
+
+size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch);
+/* The policy's packed weights are overwritten by updates; it must outlive the ppo. */
+int puf_ppo_init(puf_ppo **ppo, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch);
+
+/* Loss gradient of the rows index[0 .. count), count <= minibatch, into grads (params, canonical layout). */
+int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
+                     const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics);
+
+/* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows are
+ * shuffled in blocks of 16 (or the largest power of two below that divides the minibatch) by stream (seed, SHUFFLE) at
+ * `update`. PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
+int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
+                   uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics);
+/* </cdef> */
+
+#endif

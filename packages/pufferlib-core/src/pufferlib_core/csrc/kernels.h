@@ -1,0 +1,39 @@
+/* Kernels that exist once for each ISA: written once in *.inl, compiled by kernels_<isa>.c, chosen through puf_kernels_get.
+ * Internal to the core. */
+#ifndef PUFFER_KERNELS_H
+#define PUFFER_KERNELS_H
+
+#include "puffer/net.h"
+#include "puffer/ppo.h"
+#include "puffer/returns.h"
+#include "puffer/vec.h"
+
+typedef struct {
+    float *adv, *target;
+    const float *reward, *value, *next_value, *behaviour_logprob, *target_logprob;
+    const uint8_t *terminated, *truncated;
+    int32_t t_len, n;
+    float gamma, lam, rho_clip, c_clip;
+} puf_returns_args;
+
+/* One slice of a minibatch on its way through the network; see net.h for the layout of the workspace. */
+typedef struct puf_slice puf_slice;
+
+typedef struct {
+    /* Bookkeeping of a step: accumulates returns and lengths, applies the time limit, and lists the ended environments of
+     * [first, first + count) in `ended`. Returns how many. */
+    int32_t (*vec_account)(float *episode_return, int32_t *episode_length, const float *reward, const uint8_t *terminated,
+                           uint8_t *truncated, int32_t max_steps, int32_t first, int32_t count, int32_t *ended);
+    /* Columns [first, first + count). */
+    void (*gae)(const puf_returns_args *a, int32_t first, int32_t count);
+    void (*vtrace)(const puf_returns_args *a, int32_t first, int32_t count);
+    void (*lambda)(const puf_returns_args *a, int32_t first, int32_t count);
+    void (*adam)(const puf_adam_step *step, float *param, const float *grad, float *m, float *v, int32_t n);
+    float (*sum_squares)(const float *x, int32_t n);
+    puf_net_kernels net;
+} puf_kernels;
+
+/* The kernels of an ISA, or NULL if it is unknown, not built or not usable here. */
+const puf_kernels *puf_kernels_get(int isa);
+
+#endif

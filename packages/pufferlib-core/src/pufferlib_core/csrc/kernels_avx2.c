@@ -1,0 +1,27 @@
+/* The AVX2 variant. */
+#include "kernels.h"
+
+#if PUF_X86
+#include <immintrin.h>
+
+#include "puffer/isa_begin_avx2.h"
+#include "puffer/math.h"
+#include "puffer/optim.h"
+#include "seeds.h"
+
+#include "simd_avx2.h"
+#include "elementwise.inl"
+#include "net_simd.inl"
+
+const puf_kernels puf_kernels_avx2 = {
+    .vec_account = vec_account,
+    .gae = kernel_gae,
+    .vtrace = kernel_vtrace,
+    .lambda = kernel_lambda,
+    .adam = kernel_adam,
+    .sum_squares = kernel_sum_squares,
+    .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_loss, net_act, net_noise, net_add},
+};
+
+#include "puffer/isa_end.h"
+#endif

@@ -1,0 +1,20 @@
+/* The plain C variant: the reference, and the only one on targets without a vector unit. */
+#include "kernels.h"
+
+#include "puffer/math.h"
+#include "puffer/optim.h"
+#include "seeds.h"
+
+#include "simd_serial.h"
+#include "elementwise.inl"
+#include "net_simd.inl"
+
+const puf_kernels puf_kernels_serial = {
+    .vec_account = vec_account,
+    .gae = kernel_gae,
+    .vtrace = kernel_vtrace,
+    .lambda = kernel_lambda,
+    .adam = kernel_adam,
+    .sum_squares = kernel_sum_squares,
+    .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_loss, net_act, net_noise, net_add},
+};

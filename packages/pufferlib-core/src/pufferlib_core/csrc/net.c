@@ -1,0 +1,410 @@
+#include "puffer/net.h"
+
+#include "kernels.h"
+#include "puffer/math.h"
+#include "seeds.h"
+
+/* --- sizes ------------------------------------------------------------------------------------------------------------ */
+
+int puf_net_check(const puf_net *net) {
+    if (net == NULL || net->obs_size < 1 || net->obs_size > 1 << 20 || net->layers < 1 || net->layers > PUF_MAX_LAYERS ||
+        net->activation < PUF_TANH || net->activation > PUF_RELU || net->action_size < 1) {
+        return PUF_EINVAL;
+    }
+    for (int32_t k = 0; k < net->layers; k++) {
+        if (net->width[k] < 1 || net->width[k] > PUF_MAX_WIDTH) { return PUF_EINVAL; }
+    }
+    if (net->action_size > PUF_MAX_HEADS) { return PUF_EINVAL; }
+    int32_t total = 0;
+    for (int32_t k = 0; net->action_kind == PUF_ACTION_DISCRETE && k < net->action_size; k++) {
+        if (net->action_n[k] < 1 || net->action_n[k] > PUF_MAX_LOGITS) { return PUF_EINVAL; }
+        total += net->action_n[k];
+    }
+    return total <= PUF_MAX_LOGITS ? PUF_OK : PUF_EINVAL;
+}
+
+int32_t puf_net_logits(const puf_net *net) {
+    if (net->action_kind == PUF_ACTION_CONTINUOUS) { return net->action_size; }
+    int32_t total = 0;
+    for (int32_t k = 0; k < net->action_size; k++) { total += net->action_n[k]; }
+    return total;
+}
+
+int32_t puf_net_tensors(const puf_net *net) {
+    return 2 * net->layers * (net->separate ? 2 : 1) + 4 + (net->action_kind == PUF_ACTION_CONTINUOUS);
+}
+
+/* Shape and name of a tensor, without its offset. */
+static puf_tensor describe(const puf_net *net, int32_t index) {
+    const int32_t hidden = 2 * net->layers, last = net->width[net->layers - 1];
+    puf_tensor t = {.bias = index & 1};
+    int32_t in = last, out;
+    if (index < hidden || (net->separate && index >= hidden + 2 && index < 2 * hidden + 2)) {
+        const int critic = index >= hidden;
+        t.layer = (critic ? index - hidden - 2 : index) / 2;
+        t.part = critic ? 2 : (net->separate ? 1 : 0);
+        in = t.layer == 0 ? net->obs_size : net->width[t.layer - 1];
+        out = net->width[t.layer];
+    } else if (index < hidden + 2) {
+        t.part = 3;
+        out = puf_net_logits(net);
+    } else if (index < hidden * (net->separate ? 2 : 1) + 4) {
+        t.part = 4;
+        out = 1;
+    } else {
+        t.part = 5;
+        t.bias = 1;
+        out = net->action_size;
+    }
+    t.rows = out;
+    t.cols = t.bias ? 1 : in;
+    return t;
+}
+
+int puf_net_tensor(const puf_net *net, int32_t index, puf_tensor *out) {
+    if (puf_net_check(net) != PUF_OK || out == NULL || index < 0 || index >= puf_net_tensors(net)) { return PUF_EINVAL; }
+    int64_t offset = 0;
+    for (int32_t i = 0; i < index; i++) {
+        const puf_tensor t = describe(net, i);
+        offset += (int64_t)t.rows * t.cols;
+    }
+    *out = describe(net, index);
+    out->offset = offset;
+    return PUF_OK;
+}
+
+int64_t puf_net_params(const puf_net *net) {
+    int64_t total = 0;
+    for (int32_t i = 0; i < puf_net_tensors(net); i++) {
+        const puf_tensor t = describe(net, i);
+        total += (int64_t)t.rows * t.cols;
+    }
+    return total;
+}
+
+/* --- initial parameters ----------------------------------------------------------------------------------------------- */
+
+int64_t puf_net_init_scratch(const puf_net *net) {
+    int64_t largest = 0;
+    for (int32_t i = 0; i < puf_net_tensors(net); i++) {
+        const puf_tensor t = describe(net, i);
+        if ((int64_t)t.rows * t.cols > largest) { largest = (int64_t)t.rows * t.cols; }
+    }
+    return largest;
+}
+
+/* `count` orthonormal vectors of `length` (count <= length) from normal numbers, by modified Gram and Schmidt, twice. */
+static void orthonormal(float *x, int32_t count, int32_t length, puf_rng *rng) {
+    for (int64_t i = 0; i < (int64_t)count * length; i++) {
+        uint32_t a, b;
+        float s, c;
+        puf_rng_next(rng, &a, &b);
+        puf_sincos(6.28318530717958648f * puf_unit(a), &s, &c);
+        x[i] = puf_sqrt(-2.0f * puf_log(puf_unit_open(b))) * c;
+    }
+    for (int32_t r = 0; r < count; r++) {
+        float *row = x + (int64_t)r * length;
+        for (int pass = 0; pass < 2; pass++) {
+            for (int32_t q = 0; q < r; q++) {
+                const float *other = x + (int64_t)q * length;
+                float dot = 0.0f;
+                for (int32_t i = 0; i < length; i++) { dot += row[i] * other[i]; }
+                for (int32_t i = 0; i < length; i++) { row[i] -= dot * other[i]; }
+            }
+            float norm = 0.0f;
+            for (int32_t i = 0; i < length; i++) { norm += row[i] * row[i]; }
+            const float scale = 1.0f / puf_sqrt(norm);
+            for (int32_t i = 0; i < length; i++) { row[i] *= scale; }
+        }
+    }
+}
+
+int puf_net_init(const puf_net *net, uint64_t seed, float log_std, float *params, float *scratch) {
+    if (puf_net_check(net) != PUF_OK || params == NULL || scratch == NULL) { return PUF_EINVAL; }
+    int64_t offset = 0;
+    for (int32_t index = 0; index < puf_net_tensors(net); index++) {
+        const puf_tensor t = describe(net, index);
+        float *to = params + offset;
+        offset += (int64_t)t.rows * t.cols;
+        if (t.bias) {
+            for (int32_t i = 0; i < t.rows; i++) { to[i] = t.part == 5 ? log_std : 0.0f; }
+            continue;
+        }
+        const float gain = t.part == 3 ? 0.01f : (t.part == 4 ? 1.0f : 1.41421356237f);
+        const int wide = t.cols >= t.rows; /* the orthonormal vectors are rows, else columns */
+        puf_rng rng = puf_rng_stream(seed, PUF_STREAM_INIT + (uint64_t)index);
+        orthonormal(scratch, wide ? t.rows : t.cols, wide ? t.cols : t.rows, &rng);
+        for (int32_t r = 0; r < t.rows; r++) {
+            for (int32_t c = 0; c < t.cols; c++) {
+                to[(int64_t)r * t.cols + c] = gain * (wide ? scratch[(int64_t)r * t.cols + c] : scratch[(int64_t)c * t.rows + r]);
+            }
+        }
+    }
+    return PUF_OK;
+}
+
+/* --- layout ----------------------------------------------------------------------------------------------------------- */
+
+static int32_t pad_to(int32_t n, int32_t vector) { return ((n + vector - 1) / vector) * vector; }
+
+/* Next piece of a workspace, on a cache line. */
+static int64_t take(int64_t *total, int64_t floats) {
+    const int64_t here = *total;
+    *total += (floats + 15) / 16 * 16;
+    return here;
+}
+
+static void tower_shapes(puf_layout *l, puf_tower *tower, int32_t part) {
+    tower->layers = l->net.layers;
+    for (int32_t k = 0; k < tower->layers; k++) {
+        tower->in[k] = k == 0 ? l->net.obs_size : l->net.width[k - 1];
+        tower->out[k] = l->net.width[k];
+        tower->in_pad[k] = pad_to(tower->in[k], l->vector);
+        tower->out_pad[k] = pad_to(tower->out[k], l->vector);
+    }
+    for (int32_t i = 0; i < puf_net_tensors(&l->net); i++) {
+        puf_tensor t;
+        puf_net_tensor(&l->net, i, &t);
+        if (t.part != part) { continue; }
+        if (t.bias) {
+            tower->b[t.layer] = t.offset;
+        } else {
+            tower->w[t.layer] = t.offset;
+        }
+    }
+}
+
+void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
+    puf_zero(l, sizeof *l);
+    l->net = *net;
+    l->vector = vector;
+    l->towers = net->separate ? 2 : 1;
+    l->logits = puf_net_logits(net);
+    l->obs_pad = pad_to(net->obs_size, vector);
+    l->params = puf_net_params(net);
+    for (int32_t i = 0; i < puf_net_tensors(net); i++) {
+        puf_tensor t;
+        puf_net_tensor(net, i, &t);
+        if (t.part == 3 || t.part == 4) { *(t.bias ? &l->head_b[t.part - 3] : &l->head_w[t.part - 3]) = t.offset; }
+        if (t.part == 5) { l->log_std = t.offset; }
+    }
+    /* Gradients use the first part of the packed layout: everything but the second copy of the weights. */
+    int64_t packed = 0, scratch = 0;
+    l->in = take(&scratch, (int64_t)PUF_SLICE * l->obs_pad);
+    l->heads = take(&scratch, (int64_t)(l->logits + 1) * PUF_SLICE);
+    l->row = take(&scratch, (int64_t)(PUF_ROW_COUNT + 3 * l->net.action_size) * PUF_SLICE);
+    for (int32_t t = 0; t < l->towers; t++) {
+        puf_tower *tower = &l->tower[t];
+        tower_shapes(l, tower, net->separate ? 1 + t : 0);
+        tower->head_first = t == 0 ? 0 : l->logits;
+        tower->head_rows = net->separate ? (t == 0 ? l->logits : 1) : l->logits + 1;
+        int32_t widest = 0;
+        for (int32_t k = 0; k < tower->layers; k++) {
+            tower->wt[k] = take(&packed, (int64_t)tower->in[k] * tower->out_pad[k]);
+            tower->pb[k] = take(&packed, tower->out_pad[k]);
+            tower->act[k] = take(&scratch, (int64_t)PUF_SLICE * tower->out_pad[k]);
+            widest = tower->out_pad[k] > widest ? tower->out_pad[k] : widest;
+        }
+        tower->head = take(&packed, (int64_t)tower->head_rows * tower->out_pad[tower->layers - 1]);
+        tower->head_bias = take(&packed, tower->head_rows);
+        tower->delta[0] = take(&scratch, (int64_t)PUF_SLICE * widest);
+        tower->delta[1] = take(&scratch, (int64_t)PUF_SLICE * widest);
+    }
+    l->grad_log_std = take(&packed, net->action_size);
+    l->grads = packed;
+    for (int32_t t = 0; t < l->towers; t++) {
+        puf_tower *tower = &l->tower[t];
+        for (int32_t k = 1; k < tower->layers; k++) {
+            tower->wc[k] = take(&packed, (int64_t)tower->out[k] * tower->in_pad[k]);
+        }
+    }
+    l->packed = packed;
+    l->scratch = scratch;
+}
+
+/* --- policies --------------------------------------------------------------------------------------------------------- */
+
+size_t puf_policy_bytes(const puf_net *net, int isa, int32_t tasks) {
+    const puf_kernels *kernels = puf_kernels_get(isa);
+    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1) { return 0; }
+    puf_layout layout;
+    puf_layout_make(&layout, net, kernels->net.vector);
+    return puf_align_up(sizeof(puf_policy)) + puf_align_up((size_t)layout.packed * 4) +
+           puf_align_up((size_t)net->action_size * 4) + 2 * puf_align_up((size_t)net->obs_size * 4) +
+           (size_t)layout.scratch * 4 * (size_t)tasks;
+}
+
+int puf_policy_init(puf_policy **out, void *mem, size_t bytes, const puf_net *net, int isa, int32_t tasks) {
+    if (out == NULL || mem == NULL || ((uintptr_t)mem & (PUF_ALIGN - 1)) != 0) { return PUF_EINVAL; }
+    const size_t need = puf_policy_bytes(net, isa, tasks);
+    if (need == 0) { return PUF_EINVAL; }
+    if (bytes < need) { return PUF_ENOMEM; }
+    puf_zero(mem, need);
+    puf_policy *policy = (puf_policy *)mem;
+    policy->kernels = &puf_kernels_get(isa)->net;
+    policy->isa = isa;
+    policy->tasks = tasks;
+    puf_layout_make(&policy->layout, net, policy->kernels->vector);
+    unsigned char *next = (unsigned char *)mem + puf_align_up(sizeof(puf_policy));
+    policy->packed = (float *)next;
+    next += puf_align_up((size_t)policy->layout.packed * 4);
+    policy->log_std = (float *)next;
+    next += puf_align_up((size_t)net->action_size * 4);
+    policy->mean = (float *)next;
+    next += puf_align_up((size_t)net->obs_size * 4);
+    policy->scale = (float *)next;
+    next += puf_align_up((size_t)net->obs_size * 4);
+    policy->scratch = (float *)next;
+    *out = policy;
+    return PUF_OK;
+}
+
+int puf_policy_load(puf_policy *policy, const float *params, const float *mean, const float *scale, float clip) {
+    if (policy == NULL || params == NULL || (mean != NULL && scale == NULL)) { return PUF_EINVAL; }
+    const puf_layout *l = &policy->layout;
+    policy->kernels->pack(l, params, policy->packed);
+    for (int32_t i = 0; l->net.action_kind == PUF_ACTION_CONTINUOUS && i < l->net.action_size; i++) {
+        policy->log_std[i] = params[l->log_std + i];
+    }
+    policy->normalize = mean != NULL;
+    policy->clip = clip;
+    if (mean != NULL) {
+        puf_copy(policy->mean, mean, (size_t)l->net.obs_size * 4);
+        puf_copy(policy->scale, scale, (size_t)l->net.obs_size * 4);
+    }
+    return PUF_OK;
+}
+
+float *puf_policy_scratch(const puf_policy *policy, int32_t task) {
+    return policy->scratch + policy->layout.scratch * task;
+}
+
+void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch) {
+    const int32_t size = policy->layout.net.obs_size, pad = policy->layout.obs_pad;
+    float *in = scratch + policy->layout.in;
+    for (int32_t r = 0; r < rows; r++) {
+        const float *from = obs + (int64_t)r * size;
+        float *to = in + (int64_t)r * pad;
+        if (policy->normalize) {
+            for (int32_t i = 0; i < size; i++) {
+                to[i] = puf_clamp((from[i] - policy->mean[i]) * policy->scale[i], -policy->clip, policy->clip);
+            }
+        } else {
+            for (int32_t i = 0; i < size; i++) { to[i] = from[i]; }
+        }
+    }
+    if (rows < PUF_SLICE) { puf_zero(in + (int64_t)rows * pad, (size_t)(PUF_SLICE - rows) * (size_t)pad * 4); }
+}
+
+typedef struct {
+    puf_policy *policy;
+    const float *obs;
+    const uint8_t *action_mask;
+    int32_t n, tasks;
+    uint64_t seed, step;
+    uint32_t first_env;
+    int greedy;
+    unsigned char *action;
+    float *logits, *logprob, *value;
+} policy_job;
+
+/* Rows of a slice of the job, for task `index`: slices index, index + tasks, ... use the scratch of that task alone. */
+static void forward_task(void *context, int32_t index) {
+    const policy_job *job = (const policy_job *)context;
+    const puf_policy *policy = job->policy;
+    const puf_layout *l = &policy->layout;
+    float *scratch = puf_policy_scratch(policy, index);
+    const float *heads = scratch + l->heads;
+    for (int32_t first = index * PUF_SLICE; first < job->n; first += job->tasks * PUF_SLICE) {
+        const int32_t rows = job->n - first < PUF_SLICE ? job->n - first : PUF_SLICE;
+        puf_policy_input(policy, job->obs + (int64_t)first * l->net.obs_size, rows, scratch);
+        policy->kernels->forward(l, policy->packed, scratch);
+        for (int32_t r = 0; job->logits != NULL && r < rows; r++) {
+            for (int32_t k = 0; k < l->logits; k++) {
+                job->logits[(int64_t)(first + r) * l->logits + k] = heads[(int64_t)k * PUF_SLICE + r];
+            }
+        }
+        if (job->value != NULL) {
+            puf_copy(job->value + first, heads + (int64_t)l->logits * PUF_SLICE, (size_t)rows * 4);
+        }
+    }
+}
+
+int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value) {
+    if (policy == NULL || obs == NULL || n < 1) { return PUF_EINVAL; }
+    policy_job job = {.policy = policy, .obs = obs, .n = n, .logits = logits, .value = value};
+    job.tasks = puf_exec_width(exec) < policy->tasks ? puf_exec_width(exec) : policy->tasks;
+    puf_exec_run(exec, forward_task, &job, job.tasks);
+    return PUF_OK;
+}
+
+void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
+                          uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                          float *value) {
+    const puf_layout *l = &policy->layout;
+    const int32_t components = l->net.action_size;
+    float *scratch = puf_policy_scratch(policy, task);
+    PUF_ALIGNED(64) uint32_t words[2 * PUF_MAX_HEADS * PUF_SLICE];
+    PUF_ALIGNED(64) uint32_t actions[PUF_MAX_HEADS * PUF_SLICE];
+    PUF_ALIGNED(64) float logprobs[PUF_SLICE];
+    puf_policy_input(policy, obs, rows, scratch);
+    policy->kernels->forward(l, policy->packed, scratch);
+    policy->kernels->noise(seed, step, first_env, components, words);
+    policy->kernels->act(l, policy->log_std, scratch, words, greedy, action_mask, actions, logprobs);
+    for (int32_t r = 0; r < rows; r++) {
+        for (int32_t c = 0; c < components; c++) {
+            ((uint32_t *)action)[(int64_t)r * components + c] = actions[(int64_t)c * PUF_SLICE + r];
+        }
+    }
+    if (logprob != NULL) { puf_copy(logprob, logprobs, (size_t)rows * 4); }
+    if (value != NULL) { puf_copy(value, scratch + l->heads + (int64_t)l->logits * PUF_SLICE, (size_t)rows * 4); }
+}
+
+static void act_task(void *context, int32_t index) {
+    const policy_job *job = (const policy_job *)context;
+    const puf_layout *l = &job->policy->layout;
+    for (int32_t first = index * PUF_SLICE; first < job->n; first += job->tasks * PUF_SLICE) {
+        const int32_t rows = job->n - first < PUF_SLICE ? job->n - first : PUF_SLICE;
+        uint8_t padded[PUF_MAX_LOGITS * PUF_SLICE];
+        const uint8_t *mask = NULL;
+        if (job->action_mask != NULL) { /* rows past the end may do anything */
+            const int64_t bytes = (int64_t)rows * l->logits, all = (int64_t)PUF_SLICE * l->logits;
+            for (int64_t i = 0; i < all; i++) {
+                padded[i] = i < bytes ? job->action_mask[(int64_t)first * l->logits + i] : 1;
+            }
+            mask = padded;
+        }
+        puf_policy_act_slice(job->policy, index, job->obs + (int64_t)first * l->net.obs_size, mask, rows, job->seed,
+                             job->first_env + (uint32_t)first, job->step, job->greedy,
+                             job->action + (int64_t)first * l->net.action_size * 4,
+                             job->logprob != NULL ? job->logprob + first : NULL,
+                             job->value != NULL ? job->value + first : NULL);
+    }
+}
+
+static int masks_legal(const puf_layout *l, const uint8_t *mask, int32_t n) {
+    for (int32_t r = 0; r < n; r++) {
+        for (int32_t c = 0; c < l->net.action_size; c++) {
+            int any = 0;
+            for (int32_t k = 0; k < l->net.action_n[c]; k++) { any |= *mask++; }
+            if (!any) { return 0; }
+        }
+    }
+    return 1;
+}
+
+int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
+                   uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                   float *value) {
+    if (policy == NULL || obs == NULL || action == NULL || n < 1) { return PUF_EINVAL; }
+    if (action_mask != NULL && (policy->layout.net.action_kind != PUF_ACTION_DISCRETE ||
+                                !masks_legal(&policy->layout, action_mask, n))) {
+        return PUF_EINVAL;
+    }
+    policy_job job = {.policy = policy, .obs = obs, .action_mask = action_mask, .n = n, .seed = seed, .step = step,
+                      .first_env = first_env, .greedy = greedy, .action = (unsigned char *)action, .logprob = logprob,
+                      .value = value};
+    job.tasks = puf_exec_width(exec) < policy->tasks ? puf_exec_width(exec) : policy->tasks;
+    puf_exec_run(exec, act_task, &job, job.tasks);
+    return PUF_OK;
+}

@@ -1,0 +1,495 @@
+/* The network for one ISA, over the vector type of simd_<isa>.h. Included by kernels_<isa>.c.
+ *
+ * Rows are row-major (PUF_SLICE, width padded to whole vectors); head results are plane-major (component, PUF_SLICE), so that
+ * the loss works on one row a lane. Everything dense is one product, gemm(): forward (rows x weights), weight gradient (inputs
+ * transposed x deltas) and input gradient (deltas x weights) differ only in strides. Each output sums over k in order with FMA:
+ * the result of a row does not depend on its neighbours.
+ */
+
+/* --- elementary functions, with FMA: close to puffer/math.h, not bit-equal ------------------------------------------ */
+
+PUF_INLINE vf vexp(vf x) {
+    const vf z = vmin(vset(88.0f), vmax(vset(-87.0f), x)); /* NaN passes: min and max return the second operand */
+    const vf n = vroundv(z * vset(1.44269504f));
+    vf r = vfma(n, vset(-0.693359375f), z);
+    r = vfma(n, vset(2.12194440e-4f), r);
+    vf p = vset(1.9875691500e-4f);
+    p = vfma(p, r, vset(1.3981999507e-3f));
+    p = vfma(p, r, vset(8.3334519073e-3f));
+    p = vfma(p, r, vset(4.1665795894e-2f));
+    p = vfma(p, r, vset(1.6666665459e-1f));
+    p = vfma(p, r, vset(5.0000001201e-1f));
+    p = vfma(p, r * r, r) + vset(1.0f);
+    return vfrombits(VADDI(vbits(p), VSHLI(vtoi(n), 23)));
+}
+
+PUF_INLINE vf vlog(vf x) {
+    const vi shifted = VADDI(vbits(x), vseti(-0x3F3504F3));
+    const vf e = vtof(VSRAI(shifted, 23));
+    const vf m = vfrombits(VADDI(VANDI(shifted, vseti(0x7FFFFF)), vseti(0x3F3504F3))) - vset(1.0f);
+    const vf m2 = m * m;
+    vf p = vset(7.0376836292e-2f);
+    p = vfma(p, m, vset(-1.1514610310e-1f));
+    p = vfma(p, m, vset(1.1676998740e-1f));
+    p = vfma(p, m, vset(-1.2420140846e-1f));
+    p = vfma(p, m, vset(1.4249322787e-1f));
+    p = vfma(p, m, vset(-1.6668057665e-1f));
+    p = vfma(p, m, vset(2.0000714765e-1f));
+    p = vfma(p, m, vset(-2.4999993993e-1f));
+    p = vfma(p, m, vset(3.3333331174e-1f));
+    vf y = vfma(e, vset(-2.12194440e-4f), m * m2 * p);
+    y = vfma(m2, vset(-0.5f), y);
+    return vfma(e, vset(0.693359375f), m + y);
+}
+
+/* x P(x^2) / Q(x^2) on [-7.9, 7.9]: a rational least-maximum fit, absolute error below 5e-7. NaN passes. */
+PUF_INLINE vf vtanh(vf x) {
+    const vf z = vmax(vset(-7.9f), vmin(vset(7.9f), x));
+    const vf z2 = z * z;
+    vf p = vset(1.1466527617708257e-5f);
+    p = vfma(p, z2, vset(2.9538259868392147e-3f));
+    p = vfma(p, z2, vset(1.2927913286325549e-1f));
+    p = vfma(p, z2, vset(9.999996626800968e-1f));
+    vf q = vset(2.47283504944063e-7f);
+    q = vfma(q, z2, vset(2.3911228690311776e-4f));
+    q = vfma(q, z2, vset(2.3826017343456397e-2f));
+    q = vfma(q, z2, vset(4.6261086444609534e-1f));
+    q = vfma(q, z2, vset(1.0f));
+    return (z * p) * vrecip(q);
+}
+
+/* --- the product ------------------------------------------------------------------------------------------------------ */
+
+/* c[m][v] (+)= sum_k a[m * row_stride + k * k_stride] * b[k * ldb + v], for `rows` x `vecs` registers known at compile time.
+ * start: the initial value of every row (NULL: 0); add: continue from c. */
+PUF_INLINE void gemm_tile(int rows, int vecs, int32_t depth, const float *PUF_RESTRICT a, int64_t row_stride, int64_t k_stride,
+                          const float *PUF_RESTRICT b, int64_t ldb, const float *start, int add, float *PUF_RESTRICT c,
+                          int64_t ldc) {
+    vf acc[GEMM_ROWS][GEMM_VECS];
+    for (int m = 0; m < rows; m++) {
+        for (int v = 0; v < vecs; v++) {
+            acc[m][v] = add ? vload(c + m * ldc + v * VW) : (start != NULL ? vload(start + v * VW) : vset(0.0f));
+        }
+    }
+    for (int32_t k = 0; k < depth; k++) {
+        vf w[GEMM_VECS];
+        for (int v = 0; v < vecs; v++) { w[v] = vload(b + v * VW); }
+        for (int m = 0; m < rows; m++) {
+            const vf x = vset(a[m * row_stride]);
+            for (int v = 0; v < vecs; v++) { acc[m][v] = vfma(x, w[v], acc[m][v]); }
+        }
+        a += k_stride;
+        b += ldb;
+    }
+    for (int m = 0; m < rows; m++) {
+        for (int v = 0; v < vecs; v++) { vstore(c + m * ldc + v * VW, acc[m][v]); }
+    }
+}
+
+#define GEMM_CASE(R, V) \
+    case (R) * 8 + (V): gemm_tile(R, V, depth, a, row_stride, k_stride, b, ldb, start, add, c, ldc); break;
+
+static void gemm_edge(int rows, int vecs, int32_t depth, const float *a, int64_t row_stride, int64_t k_stride, const float *b,
+                      int64_t ldb, const float *start, int add, float *c, int64_t ldc) {
+    switch (rows * 8 + vecs) {
+        GEMM_CASE(1, 1) GEMM_CASE(1, 2) GEMM_CASE(2, 1) GEMM_CASE(2, 2) GEMM_CASE(3, 1) GEMM_CASE(3, 2) GEMM_CASE(4, 1)
+        GEMM_CASE(4, 2)
+#if GEMM_VECS == 4
+        GEMM_CASE(1, 3) GEMM_CASE(1, 4) GEMM_CASE(2, 3) GEMM_CASE(2, 4) GEMM_CASE(3, 3) GEMM_CASE(3, 4) GEMM_CASE(4, 3)
+#endif
+        default: break;
+    }
+}
+#undef GEMM_CASE
+
+static void gemm(int32_t rows, int32_t columns, int32_t depth, const float *a, int64_t row_stride, int64_t k_stride,
+                 const float *b, int64_t ldb, const float *start, int add, float *c, int64_t ldc) {
+    const int32_t vecs = columns / VW;
+    for (int32_t v = 0; v < vecs; v += GEMM_VECS) {
+        const int wide = vecs - v < GEMM_VECS ? vecs - v : GEMM_VECS;
+        for (int32_t m = 0; m < rows; m += GEMM_ROWS) {
+            const int tall = rows - m < GEMM_ROWS ? rows - m : GEMM_ROWS;
+            const float *from = a + m * row_stride, *weights = b + v * VW;
+            const float *begin = start != NULL ? start + v * VW : NULL;
+            float *to = c + m * ldc + v * VW;
+            if (tall == GEMM_ROWS && wide == GEMM_VECS) {
+                gemm_tile(GEMM_ROWS, GEMM_VECS, depth, from, row_stride, k_stride, weights, ldb, begin, add, to, ldc);
+            } else {
+                gemm_edge(tall, wide, depth, from, row_stride, k_stride, weights, ldb, begin, add, to, ldc);
+            }
+        }
+    }
+}
+
+/* --- packing ---------------------------------------------------------------------------------------------------------- */
+
+static void net_pack(const puf_layout *l, const float *params, float *packed) {
+    puf_zero(packed, (size_t)l->packed * sizeof(float));
+    for (int32_t t = 0; t < l->towers; t++) {
+        const puf_tower *tower = &l->tower[t];
+        for (int32_t k = 0; k < tower->layers; k++) {
+            const int32_t in = tower->in[k], out = tower->out[k], out_pad = tower->out_pad[k];
+            const float *PUF_RESTRICT w = params + tower->w[k];
+            float *PUF_RESTRICT wt = packed + tower->wt[k];
+            for (int32_t j0 = 0; j0 < out; j0 += 16) { /* 16 columns at a time: whole cache lines of wt */
+                const int32_t j1 = j0 + 16 < out ? j0 + 16 : out;
+                for (int32_t i = 0; i < in; i++) {
+                    for (int32_t j = j0; j < j1; j++) { wt[(int64_t)i * out_pad + j] = w[(int64_t)j * in + i]; }
+                }
+            }
+            for (int32_t j = 0; k > 0 && j < out; j++) {
+                puf_copy(packed + tower->wc[k] + (int64_t)j * tower->in_pad[k], w + (int64_t)j * in, (size_t)in * 4);
+            }
+            puf_copy(packed + tower->pb[k], params + tower->b[k], (size_t)out * 4);
+        }
+    }
+    for (int32_t row = 0; row < l->logits + 1; row++) {
+        const int value = row == l->logits;
+        const puf_tower *tower = &l->tower[value ? l->towers - 1 : 0];
+        const int32_t wide = tower->out[tower->layers - 1], local = row - tower->head_first, source = value ? 0 : row;
+        puf_copy(packed + tower->head + (int64_t)local * tower->out_pad[tower->layers - 1],
+                 params + l->head_w[value] + (int64_t)source * wide, (size_t)wide * 4);
+        packed[tower->head_bias + local] = params[l->head_b[value] + source];
+    }
+}
+
+static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
+    for (int32_t t = 0; t < l->towers; t++) {
+        const puf_tower *tower = &l->tower[t];
+        for (int32_t k = 0; k < tower->layers; k++) {
+            const int32_t in = tower->in[k], out = tower->out[k], out_pad = tower->out_pad[k];
+            const float *PUF_RESTRICT wt = packed + tower->wt[k];
+            float *PUF_RESTRICT g = grads + tower->w[k];
+            for (int32_t i0 = 0; i0 < in; i0 += 16) {
+                const int32_t i1 = i0 + 16 < in ? i0 + 16 : in;
+                for (int32_t j = 0; j < out; j++) {
+                    for (int32_t i = i0; i < i1; i++) { g[(int64_t)j * in + i] = wt[(int64_t)i * out_pad + j]; }
+                }
+            }
+            puf_copy(grads + tower->b[k], packed + tower->pb[k], (size_t)out * 4);
+        }
+    }
+    for (int32_t row = 0; row < l->logits + 1; row++) {
+        const int value = row == l->logits;
+        const puf_tower *tower = &l->tower[value ? l->towers - 1 : 0];
+        const int32_t wide = tower->out[tower->layers - 1], local = row - tower->head_first, source = value ? 0 : row;
+        puf_copy(grads + l->head_w[value] + (int64_t)source * wide,
+                 packed + tower->head + (int64_t)local * tower->out_pad[tower->layers - 1], (size_t)wide * 4);
+        grads[l->head_b[value] + source] = packed[tower->head_bias + local];
+    }
+    if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
+        puf_copy(grads + l->log_std, packed + l->grad_log_std, (size_t)l->net.action_size * 4);
+    }
+}
+
+/* --- forward and backward --------------------------------------------------------------------------------------------- */
+
+static void activate(float *x, int64_t n, int activation) {
+    if (activation == PUF_TANH) {
+        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vtanh(vload(x + i))); }
+    } else {
+        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vmax(vset(0.0f), vload(x + i))); }
+    }
+}
+
+/* heads[r][row] = bias[r] + dot(head[r], h[row]): sums across lanes, VW rows at a time. */
+static void head_forward(const float *h, int32_t pad, const float *head, const float *bias, int32_t rows, float *planes) {
+    for (int32_t r = 0; r < rows; r++) {
+        const float *w = head + (int64_t)r * pad;
+        for (int32_t first = 0; first < PUF_SLICE; first += VW) {
+            vf acc[VW];
+            for (int i = 0; i < VW; i++) { acc[i] = vset(0.0f); }
+            for (int32_t j = 0; j < pad; j += VW) {
+                const vf x = vload(w + j);
+                for (int i = 0; i < VW; i++) { acc[i] = vfma(x, vload(h + (int64_t)(first + i) * pad + j), acc[i]); }
+            }
+            vstore(planes + (int64_t)r * PUF_SLICE + first, vsum_rows(acc) + vset(bias[r]));
+        }
+    }
+}
+
+static void net_forward(const puf_layout *l, const float *packed, float *scratch) {
+    for (int32_t t = 0; t < l->towers; t++) {
+        const puf_tower *tower = &l->tower[t];
+        const float *x = scratch + l->in;
+        int64_t ldx = l->obs_pad;
+        for (int32_t k = 0; k < tower->layers; k++) {
+            float *y = scratch + tower->act[k];
+            gemm(PUF_SLICE, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
+                 packed + tower->pb[k], 0, y, tower->out_pad[k]);
+            activate(y, (int64_t)PUF_SLICE * tower->out_pad[k], l->net.activation);
+            x = y;
+            ldx = tower->out_pad[k];
+        }
+        head_forward(x, (int32_t)ldx, packed + tower->head, packed + tower->head_bias, tower->head_rows,
+                     scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE);
+    }
+}
+
+/* delta *= activation'(h), and adds its sum over the rows to `bias`. */
+static void activation_backward(float *delta, const float *h, int32_t pad, int activation, float *bias) {
+    for (int32_t j = 0; j < pad; j += VW) {
+        vf sum = vset(0.0f);
+        for (int32_t row = 0; row < PUF_SLICE; row++) {
+            const vf y = vload(h + (int64_t)row * pad + j);
+            vf d = vload(delta + (int64_t)row * pad + j);
+            if (activation == PUF_TANH) {
+                d = d - d * (y * y);
+            } else {
+                d = vselect(vgt(y, vset(0.0f)), d, vset(0.0f));
+            }
+            vstore(delta + (int64_t)row * pad + j, d);
+            sum = sum + d;
+        }
+        vstore(bias + j, vload(bias + j) + sum);
+    }
+}
+
+static void net_backward(const puf_layout *l, const float *packed, float *scratch, float *grads) {
+    for (int32_t t = 0; t < l->towers; t++) {
+        const puf_tower *tower = &l->tower[t];
+        const int32_t last = tower->layers - 1, pad = tower->out_pad[last];
+        const float *heads = scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE;
+        float *delta = scratch + tower->delta[0], *spare = scratch + tower->delta[1];
+        gemm(tower->head_rows, pad, PUF_SLICE, heads, PUF_SLICE, 1, scratch + tower->act[last], pad, NULL, 1,
+             grads + tower->head, pad);
+        for (int32_t r = 0; r < tower->head_rows; r++) {
+            vf sum = vset(0.0f);
+            for (int32_t i = 0; i < PUF_SLICE; i += VW) { sum = sum + vload(heads + (int64_t)r * PUF_SLICE + i); }
+            grads[tower->head_bias + r] += vsum(sum);
+        }
+        gemm(PUF_SLICE, pad, tower->head_rows, heads, 1, PUF_SLICE, packed + tower->head, pad, NULL, 0, delta, pad);
+        for (int32_t k = last; k >= 0; k--) {
+            const int32_t wide = tower->out_pad[k];
+            const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + l->in;
+            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : l->obs_pad;
+            activation_backward(delta, scratch + tower->act[k], wide, l->net.activation, grads + tower->pb[k]);
+            gemm(tower->in[k], wide, PUF_SLICE, x, 1, ldx, delta, wide, NULL, 1, grads + tower->wt[k], wide);
+            if (k > 0) {
+                gemm(PUF_SLICE, tower->in_pad[k], tower->out[k], delta, wide, 1, packed + tower->wc[k], tower->in_pad[k],
+                     NULL, 0, spare, tower->in_pad[k]);
+                float *swap = delta;
+                delta = spare;
+                spare = swap;
+            }
+        }
+    }
+}
+
+/* --- distributions over head planes ----------------------------------------------------------------------------------- */
+
+/* Log-softmax of planes [0, n) at lanes `row`: returns log sum exp, relative to the largest. Masked components get -1e9,
+ * whose probability is exactly 0. */
+PUF_INLINE vf masked_logit(const float *planes, const uint8_t *mask, int32_t logits, int32_t component, int32_t k, int32_t row) {
+    const vf x = vload(planes + (int64_t)k * PUF_SLICE + row);
+    if (mask == NULL) { return x; }
+    int32_t allowed[VW];
+    for (int i = 0; i < VW; i++) { allowed[i] = mask[(int64_t)(row + i) * logits + component + k] != 0; }
+    return vselect(veqi(vloadi(allowed), vseti(1)), x, vset(-1e9f));
+}
+
+PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t logits, int32_t component, int32_t n,
+                              int32_t row, vf *largest, vf *sum) {
+    vf top = masked_logit(planes, mask, logits, component, 0, row);
+    for (int32_t k = 1; k < n; k++) { top = vmax(top, masked_logit(planes, mask, logits, component, k, row)); }
+    vf total = vset(0.0f);
+    for (int32_t k = 0; k < n; k++) { total = total + vexp(masked_logit(planes, mask, logits, component, k, row) - top); }
+    *largest = top;
+    *sum = total;
+}
+
+#define HALF_LOG_2PI 0.918938533204672742f
+
+static void net_act(const puf_layout *l, const float *log_std, float *scratch, const uint32_t *words, int greedy,
+                    const uint8_t *action_mask, void *action, float *logprob) {
+    const float *heads = scratch + l->heads;
+    const int32_t components = l->net.action_size;
+    for (int32_t row = 0; row < PUF_SLICE; row += VW) {
+        vf total = vset(0.0f);
+        const float *planes = heads;
+        int32_t first = 0;
+        for (int32_t c = 0; c < components; c++) {
+            const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row, *w1 = w0 + PUF_SLICE;
+            PUF_ALIGNED(64) float u0[VW], u1[VW];
+            for (int i = 0; i < VW; i++) {
+                u0[i] = puf_unit(w0[i]);
+                u1[i] = puf_unit_open(w1[i]);
+            }
+            if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
+                const vf mean = vload(planes + (int64_t)c * PUF_SLICE + row);
+                PUF_ALIGNED(64) float z[VW];
+                for (int i = 0; i < VW; i++) { /* Box and Muller */
+                    float s, co;
+                    puf_sincos(6.28318530717958648f * u0[i], &s, &co);
+                    z[i] = greedy ? 0.0f : puf_sqrt(-2.0f * puf_log(u1[i])) * co;
+                }
+                const vf noise = vload(z);
+                vstore((float *)action + (int64_t)c * PUF_SLICE + row, vfma(noise, vset(puf_exp(log_std[c])), mean));
+                total = total - vfma(noise * noise, vset(0.5f), vset(log_std[c] + HALF_LOG_2PI));
+                continue;
+            }
+            const int32_t n = l->net.action_n[c];
+            vf top, sum;
+            softmax_stats(planes, action_mask, l->logits, first, n, row, &top, &sum);
+            const vf threshold = vload(u0) * sum;
+            vf running = vset(0.0f), best = vset(-3e38f), picked = vset(0.0f);
+            vi choice = vseti(0);
+            for (int32_t k = 0; k < n; k++) {
+                const vf x = masked_logit(planes, action_mask, l->logits, first, k, row);
+                const vf p = vexp(x - top);
+                /* Greedy: the first largest. Sampling: the last with a probability whose running sum starts at or below the
+                 * threshold. */
+                const vm better = greedy ? vgt(x, best) : VANDM(vgt(p, vset(0.0f)), VNOTM(vgt(running, threshold)));
+                best = vmax(best, x);
+                running = running + p;
+                choice = vselecti(better, vseti(k), choice);
+                picked = vselect(better, x, picked);
+            }
+            vstorei((int32_t *)action + (int64_t)c * PUF_SLICE + row, choice);
+            total = total + ((picked - top) - vlog(sum));
+            planes += (int64_t)n * PUF_SLICE;
+            first += n;
+        }
+        vstore(logprob + row, total);
+    }
+}
+
+/* Log-probability and entropy of the stored actions. For each component the largest logit and the logarithm of the sum are
+ * kept in `stats` for the gradient. */
+PUF_INLINE void evaluate(const puf_layout *l, const float *log_std, const float *heads, const void *action,
+                         const uint8_t *action_mask, int32_t row, vf *logprob, vf *entropy, float *stats) {
+    vf total = vset(0.0f), spread = vset(0.0f);
+    const float *planes = heads;
+    int32_t first = 0;
+    for (int32_t c = 0; c < l->net.action_size; c++) {
+        if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
+            const vf mean = vload(planes + (int64_t)c * PUF_SLICE + row);
+            const vf z = (vload((const float *)action + (int64_t)c * PUF_SLICE + row) - mean) * vset(puf_exp(-log_std[c]));
+            total = total - vfma(z * z, vset(0.5f), vset(log_std[c] + HALF_LOG_2PI));
+            spread = spread + vset(log_std[c] + (HALF_LOG_2PI + 0.5f));
+            continue;
+        }
+        const int32_t n = l->net.action_n[c];
+        const vi taken = vloadi((const int32_t *)action + (int64_t)c * PUF_SLICE + row);
+        vf top, sum, picked = vset(0.0f), weighted = vset(0.0f);
+        softmax_stats(planes, action_mask, l->logits, first, n, row, &top, &sum);
+        const vf log_sum = vlog(sum), inverse = vrecip(sum);
+        for (int32_t k = 0; k < n; k++) {
+            const vf x = masked_logit(planes, action_mask, l->logits, first, k, row);
+            const vf lp = (x - top) - log_sum;
+            weighted = vfma(vexp(x - top) * inverse, lp, weighted);
+            picked = vselect(veqi(taken, vseti(k)), lp, picked);
+        }
+        total = total + picked;
+        spread = spread - weighted;
+        vstore(stats + (int64_t)c * 3 * VW, top + log_sum);
+        vstore(stats + (int64_t)c * 3 * VW + VW, vset(0.0f) - weighted);
+        planes += (int64_t)n * PUF_SLICE;
+        first += n;
+    }
+    *logprob = total;
+    *entropy = spread;
+}
+
+/* d loss / d heads, given d loss / d logprob and the (negative) weight of the entropy. Overwrites the planes. */
+PUF_INLINE void evaluate_backward(const puf_layout *l, const float *log_std, float *heads, const void *action,
+                                  const uint8_t *action_mask, int32_t row, vf d_logprob, vf d_entropy, const float *stats,
+                                  float *grad_log_std) {
+    float *planes = heads;
+    int32_t first = 0;
+    for (int32_t c = 0; c < l->net.action_size; c++) {
+        if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
+            float *at = planes + (int64_t)c * PUF_SLICE + row;
+            const vf inverse = vset(puf_exp(-log_std[c]));
+            const vf z = (vload((const float *)action + (int64_t)c * PUF_SLICE + row) - vload(at)) * inverse;
+            vstore(at, d_logprob * z * inverse);
+            grad_log_std[c] += vsum(vfma(d_logprob, z * z - vset(1.0f), d_entropy));
+            continue;
+        }
+        const int32_t n = l->net.action_n[c];
+        const vi taken = vloadi((const int32_t *)action + (int64_t)c * PUF_SLICE + row);
+        const vf norm = vload(stats + (int64_t)c * 3 * VW), entropy = vload(stats + (int64_t)c * 3 * VW + VW);
+        for (int32_t k = 0; k < n; k++) {
+            const vf lp = masked_logit(planes, action_mask, l->logits, first, k, row) - norm;
+            const vf p = vexp(lp);
+            const vf one = vselect(veqi(taken, vseti(k)), vset(1.0f), vset(0.0f));
+            /* A masked component has probability 0 and must not move. */
+            const vf d = d_logprob * (one - p) - d_entropy * (p * (lp + entropy));
+            vstore(planes + (int64_t)k * PUF_SLICE + row, vselect(vgt(lp, vset(-1e8f)), d, vset(0.0f)));
+        }
+        planes += (int64_t)n * PUF_SLICE;
+        first += n;
+    }
+}
+
+static void net_loss(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
+                     const uint8_t *action_mask, float *sums, float *grads) {
+    float *heads = scratch + l->heads;
+    const float *rows = scratch + l->row;
+    float *value_plane = heads + (int64_t)l->logits * PUF_SLICE;
+    PUF_ALIGNED(64) float stats[PUF_MAX_HEADS * 3 * VW];
+    vf sum_policy = vset(0.0f), sum_value = sum_policy, sum_entropy = sum_policy, sum_kl = sum_policy, sum_clip = sum_policy;
+    for (int32_t row = 0; row < PUF_SLICE; row += VW) {
+        const vf weight = vload(rows + PUF_ROW_WEIGHT * PUF_SLICE + row);
+        const vf advantage = vload(rows + PUF_ROW_ADVANTAGE * PUF_SLICE + row);
+        const vf target = vload(rows + PUF_ROW_TARGET * PUF_SLICE + row);
+        const vf old_value = vload(rows + PUF_ROW_VALUE * PUF_SLICE + row);
+        const vf zero = vset(0.0f), one = vset(1.0f);
+        vf logprob, entropy;
+        evaluate(l, log_std, heads, action, action_mask, row, &logprob, &entropy, stats);
+        const vf log_ratio = vmin(vset(20.0f), vmax(vset(-20.0f), logprob - vload(rows + PUF_ROW_LOGPROB * PUF_SLICE + row)));
+        const vf ratio = vexp(log_ratio);
+        const vf clipped = vmin(vmax(ratio, vset(1.0f - c->clip)), vset(1.0f + c->clip));
+        const vf plain = ratio * advantage, limited = clipped * advantage;
+        /* The gradient is that of the smaller surrogate; both are equal inside the clip range. */
+        vf objective = vmin(plain, limited);
+        vf slope = vselect(vgt(plain, limited), zero, plain);
+        if (c->dual_clip > 0.0f) {
+            const vf bound = vset(c->dual_clip) * advantage;
+            const vm low = VANDM(vgt(zero, advantage), vgt(bound, objective));
+            objective = vselect(low, bound, objective);
+            slope = vselect(low, zero, slope);
+        }
+        const vf value = vload(value_plane + row);
+        vf error = value - target;
+        vf value_loss = error * error;
+        if (c->value_clip > 0.0f) {
+            const vf moved = vmin(vmax(value - old_value, vset(-c->value_clip)), vset(c->value_clip));
+            const vf other = (old_value + moved) - target;
+            const vm worse = vgt(other * other, value_loss);
+            value_loss = vmax(value_loss, other * other);
+            error = vselect(worse, zero, error); /* outside the range the clipped value does not move */
+        }
+        const vf far = vselect(vgt(ratio, vset(1.0f + c->clip)), one, vselect(vgt(vset(1.0f - c->clip), ratio), one, zero));
+        sum_policy = sum_policy - weight * objective;
+        sum_value = vfma(weight * vset(0.5f), value_loss, sum_value);
+        sum_entropy = vfma(weight, entropy, sum_entropy);
+        sum_kl = vfma(weight, (ratio - one) - log_ratio, sum_kl);
+        sum_clip = vfma(weight, far, sum_clip);
+        vstore(value_plane + row, weight * vset(c->value_coef) * error);
+        evaluate_backward(l, log_std, heads, action, action_mask, row, zero - weight * slope,
+                          zero - weight * vset(c->entropy_coef), stats, grads + l->grad_log_std);
+    }
+    sums[PUF_SUM_POLICY] += vsum(sum_policy);
+    sums[PUF_SUM_VALUE] += vsum(sum_value);
+    sums[PUF_SUM_ENTROPY] += vsum(sum_entropy);
+    sums[PUF_SUM_KL] += vsum(sum_kl);
+    sums[PUF_SUM_CLIPPED] += vsum(sum_clip);
+}
+
+/* Words of rows [0, PUF_SLICE): component c draws from stream ACTION + c + 64 * (high word of step), counter
+ * (environment, low word of step). */
+static void net_noise(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *PUF_RESTRICT words) {
+    for (int32_t c = 0; c < components; c++) {
+        const puf_rng stream = puf_rng_stream(seed, PUF_STREAM_ACTION + (uint64_t)c + ((step >> 32) << 6));
+        const uint32_t key0 = stream.key[0], key1 = stream.key[1], low = (uint32_t)step;
+        uint32_t *PUF_RESTRICT w0 = words + (int64_t)(2 * c) * PUF_SLICE;
+        uint32_t *PUF_RESTRICT w1 = w0 + PUF_SLICE;
+        PUF_IVDEP
+        for (int32_t i = 0; i < PUF_SLICE; i++) { puf_threefry(key0, key1, first_env + (uint32_t)i, low, &w0[i], &w1[i]); }
+    }
+}
+
+static void net_add(float *PUF_RESTRICT into, const float *PUF_RESTRICT from, int64_t n) {
+    for (int64_t i = 0; i < n; i++) { into[i] += from[i]; }
+}

@@ -1,0 +1,3 @@
+#include "puffer/puffer.h"
+
+int puf_version(void) { return 100; }
