@@ -9,13 +9,17 @@
 
 typedef void (*puf_task)(void *context, int32_t index);
 
-typedef struct puf_exec {
+/* <cdef> */
+typedef struct puf_exec puf_exec;
+/* </cdef> */
+
+struct puf_exec {
     /* Calls task(context, i) once for each i in [0, count), in any order and on any thread, and returns when all
      * have returned. Not reentrant: a task must not call `run` of the same executor. */
     void (*run)(const struct puf_exec *self, puf_task task, void *context, int32_t count);
     void *implementation;
     int32_t width; /* how many tasks can run at the same time, at least 1 */
-} puf_exec;
+};
 
 PUF_INLINE int32_t puf_exec_width(const puf_exec *exec) { return exec != NULL ? exec->width : 1; }
 

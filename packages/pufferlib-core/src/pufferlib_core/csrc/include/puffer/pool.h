@@ -10,7 +10,6 @@
 #include "puffer/status.h"
 
 /* <cdef> */
-typedef struct puf_exec puf_exec;
 typedef struct puf_pool puf_pool;
 
 /* Bytes for a pool of `threads` threads, the caller's included; threads >= 1. */

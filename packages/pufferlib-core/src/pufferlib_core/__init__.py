@@ -1,0 +1,93 @@
+"""Reinforcement learning on flat arrays: one C core, environments, vectorization, back ends and algorithms.
+
+Importing this package loads nothing but this file: public names load their module when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from pufferlib_core.errors import PufferError
+    from pufferlib_core.loops.api import load_policy, train
+    from pufferlib_core.loops.evaluate import evaluate
+    from pufferlib_core.native import gae, vtrace
+    from pufferlib_core.policies import PolicySpec
+    from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+    from pufferlib_core.testing import check_env
+    from pufferlib_core.traits import EnvSpec, Step
+    from pufferlib_core.vector import VecEnv, make_vec
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Checkpoint": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "PufferError": "errors",
+    "load_policy": "loops.api",
+    "train": "loops.api",
+    "evaluate": "loops.evaluate",
+    "gae": "native",
+    "vtrace": "native",
+    "PolicySpec": "policies",
+    "Box": "spaces",
+    "Discrete": "spaces",
+    "MultiBinary": "spaces",
+    "MultiDiscrete": "spaces",
+    "check_env": "testing",
+    "EnvSpec": "traits",
+    "Step": "traits",
+    "VecEnv": "vector",
+    "make_vec": "vector",
+}
+
+__all__ = [
+    "Box",
+    "Checkpoint",
+    "Discrete",
+    "EnvSpec",
+    "MultiBinary",
+    "MultiDiscrete",
+    "PolicySpec",
+    "PufferError",
+    "Step",
+    "VecEnv",
+    "__version__",
+    "check_env",
+    "evaluate",
+    "gae",
+    "include_dir",
+    "load_checkpoint",
+    "load_policy",
+    "make_vec",
+    "save_checkpoint",
+    "source_dir",
+    "train",
+    "vtrace",
+]
+
+
+def include_dir() -> str:
+    """Folder of the C headers (`#include "puffer/puffer.h"`)."""
+    return str(Path(__file__).parent / "csrc" / "include")
+
+
+def source_dir() -> str:
+    """Folder of the C sources, for builds that compile the core themselves."""
+    return str(Path(__file__).parent / "csrc")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Native environments in C."""

@@ -1,0 +1,111 @@
+#include "cartpole.h"
+
+#include "puffer/cpu.h"
+#include "puffer/math.h"
+
+#define GRAVITY 9.8f
+#define POLE_MASS 0.1f
+#define TOTAL_MASS 1.1f
+#define LENGTH 0.5f /* half the pole's */
+#define POLE_MASS_LENGTH 0.05f
+#define FORCE 10.0f
+#define TAU 0.02f /* seconds between states */
+#define X_LIMIT 2.4f
+#define THETA_LIMIT 0.20943951023931953f /* 12 degrees */
+
+enum { CARTPOLE_BLOCK = 16, CARTPOLE_STEPS = 500 };
+
+/* The canonical state. */
+typedef struct {
+    float x, x_dot, theta, theta_dot;
+    puf_rng rng;
+} cartpole_state;
+
+/* The live batch: one plane for each number, padded to whole blocks. */
+typedef struct {
+    float *x, *x_dot, *theta, *theta_dot;
+    puf_rng *rng;
+} cartpole_batch;
+
+PUF_INLINE size_t padded(int32_t n) { return ((size_t)n + CARTPOLE_BLOCK - 1) / CARTPOLE_BLOCK * CARTPOLE_BLOCK; }
+
+PUF_INLINE cartpole_batch cartpole_batch_at(const void *memory, int32_t n) {
+    const size_t plane = padded(n);
+    float *next = (float *)(uintptr_t)memory;
+    const cartpole_batch b = {next, next + plane, next + 2 * plane, next + 3 * plane, (puf_rng *)(void *)(next + 4 * plane)};
+    return b;
+}
+
+static int cartpole_describe(const void *config, puf_env_info *info) {
+    (void)config;
+    info->obs_size = 4;
+    info->action_kind = PUF_ACTION_DISCRETE;
+    info->action_size = 1;
+    info->action_n[0] = 2;
+    info->max_episode_steps = CARTPOLE_STEPS;
+    return PUF_OK;
+}
+
+static size_t cartpole_state_bytes(const void *config) {
+    (void)config;
+    return sizeof(cartpole_state);
+}
+
+static size_t cartpole_batch_bytes(const void *config, int32_t n) {
+    (void)config;
+    return padded(n) * (4 * sizeof(float) + sizeof(puf_rng));
+}
+
+static void cartpole_init(const void *config, void *memory, int32_t n, int32_t i, puf_rng stream) {
+    (void)config;
+    cartpole_batch_at(memory, n).rng[i] = stream;
+}
+
+static void cartpole_save_one(const void *config, const void *memory, int32_t n, int32_t i, void *state) {
+    const cartpole_batch b = cartpole_batch_at(memory, n);
+    const cartpole_state s = {b.x[i], b.x_dot[i], b.theta[i], b.theta_dot[i], b.rng[i]};
+    (void)config;
+    puf_copy(state, &s, sizeof s);
+}
+
+static void cartpole_load_one(const void *config, void *memory, int32_t n, int32_t i, const void *state) {
+    const cartpole_batch b = cartpole_batch_at(memory, n);
+    cartpole_state s;
+    (void)config;
+    puf_copy(&s, state, sizeof s);
+    b.x[i] = s.x;
+    b.x_dot[i] = s.x_dot;
+    b.theta[i] = s.theta;
+    b.theta_dot[i] = s.theta_dot;
+    b.rng[i] = s.rng;
+}
+
+static void cartpole_observe(const void *config, const void *state, float *obs) {
+    (void)config;
+    puf_copy(obs, state, 4 * sizeof(float)); /* the state begins with the observation */
+}
+
+#define FN(name) cartpole_##name##_serial
+#include "cartpole_step.inl"
+#undef FN
+#if PUF_X86
+#include "puffer/isa_begin_avx2.h"
+#define FN(name) cartpole_##name##_avx2
+#include "cartpole_step.inl"
+#undef FN
+#include "puffer/isa_end.h"
+#include "puffer/isa_begin_avx512.h"
+#define FN(name) cartpole_##name##_avx512
+#include "cartpole_step.inl"
+#undef FN
+#include "puffer/isa_end.h"
+#endif
+
+const void *puf_env_table_cartpole(int isa) {
+#if PUF_X86
+    if (isa == PUF_ISA_AVX512) { return &cartpole_table_avx512; }
+    if (isa == PUF_ISA_AVX2) { return &cartpole_table_avx2; }
+#endif
+    (void)isa;
+    return &cartpole_table_serial;
+}

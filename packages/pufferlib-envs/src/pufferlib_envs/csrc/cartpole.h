@@ -1,0 +1,15 @@
+/* CartPole-v1 of Gymnasium (Barto, Sutton and Anderson 1983): balance a pole on a cart by pushing left (0) or right (1).
+ *
+ * Observation: x (m), x_dot (m/s), theta (rad), theta_dot (rad/s). Reward 1 each step. Terminated when |x| > 2.4 or
+ * |theta| > 12 degrees; truncated after 500 steps. New episodes: each number uniform in [-0.05, 0.05).
+ */
+#ifndef PUFFER_CARTPOLE_H
+#define PUFFER_CARTPOLE_H
+
+#include "puffer/env.h"
+
+/* <cdef> */
+const void *puf_env_table_cartpole(int isa);
+/* </cdef> */
+
+#endif
