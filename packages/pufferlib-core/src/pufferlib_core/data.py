@@ -1,0 +1,77 @@
+"""Memory of a segment: time-major planes, contiguous and 64-byte aligned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pufferlib_core.traits import EPISODE, ByteArray, FloatArray
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    """Zeros whose first byte lies on a 64-byte boundary, as the core's vector loads need."""
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    offset = -raw.ctypes.data % 64
+    return raw[offset : offset + size].view(kind).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """T steps of N environments: row t holds what was seen and done at t and what that action caused.
+
+    `obs` has T + 1 rows; row T becomes row 0 of the next segment, the only copy. `next_value[t]` is the value of the state
+    after the action: of the final observation where truncated, 0 where terminated, else `value[t + 1]`.
+    """
+
+    obs: FloatArray  # (T + 1, N, *obs)
+    action: npt.NDArray[Any]  # (T, N), (T, N, K) int32 or (T, N, A) float32
+    logprob: FloatArray  # (T, N) of the policy that collected
+    value: FloatArray  # (T, N)
+    next_value: FloatArray  # (T, N)
+    reward: FloatArray  # (T, N)
+    cost: FloatArray  # (T, N)
+    terminated: ByteArray  # (T, N)
+    truncated: ByteArray  # (T, N)
+    valid: ByteArray  # (T, N)
+    log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
+    final_obs: FloatArray  # (N, *obs) last final observation of each environment
+
+    @classmethod
+    def allocate(cls, steps: int, envs: int, obs_shape: tuple[int, ...], action_shape: tuple[int, ...], action_dtype: Any) -> Segment:
+        """Zeroed memory for `steps` steps of `envs` environments."""
+        plane = (steps, envs)
+        return cls(
+            obs=aligned_zeros((steps + 1, envs, *obs_shape), np.float32),
+            action=aligned_zeros((*plane, *action_shape), action_dtype),
+            **{
+                name: aligned_zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")
+            },
+            **{name: aligned_zeros(plane, np.uint8) for name in ("terminated", "truncated")},
+            valid=aligned_zeros(plane, np.uint8),
+            log=aligned_zeros(plane, EPISODE),
+            final_obs=aligned_zeros((envs, *obs_shape), np.float32),
+        )
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.reward.shape[0]
+
+    @property
+    def envs(self) -> int:
+        """N."""
+        return self.reward.shape[1]
+
+    @property
+    def rows(self) -> int:
+        """T * N."""
+        return self.reward.size
+
+    def roll(self) -> None:
+        """Copies the last observation row to the first, for the next segment."""
+        self.obs[0] = self.obs[-1]

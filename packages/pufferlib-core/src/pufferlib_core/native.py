@@ -1,0 +1,200 @@
+"""The C core as Python sees it: one place that checks arrays, one that turns status codes into exceptions.
+
+cffi reinterprets the bytes of a float64 array as float32 without a word; nothing is handed to C but through `pointer`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import pufferlib_core
+from pufferlib_core._native import ffi, lib
+from pufferlib_core.data import aligned_zeros
+from pufferlib_core.errors import ConfigError, NativeError, ShapeError, suggest
+
+_VERSION = tuple(int(part) for part in pufferlib_core.__version__.split("."))
+if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
+    raise ImportError(
+        f"pufferlib_core {pufferlib_core.__version__} found a C core of version {lib.puf_version()}: reinstall the package"
+    )
+
+_CTYPES = {"f4": "float[]", "i4": "int32_t[]", "u4": "uint32_t[]", "u1": "uint8_t[]", "i8": "int64_t[]"}
+_CODES = {np.dtype(code): ctype for code, ctype in _CTYPES.items()}
+
+Array = npt.NDArray[Any]
+
+
+def pointer(array: Array, name: str, dtype: Any, shape: tuple[int, ...] | None = None, *, out: bool = False) -> Any:
+    """C pointer to the numbers of an array; the caller keeps the array alive.
+
+    Raises:
+        ShapeError: if dtype, shape, contiguity or (for `out`) writability is wrong.
+    """
+    if not isinstance(array, np.ndarray):
+        raise ShapeError(f"{name} must be a numpy array, got {type(array).__name__}")
+    if array.dtype != dtype:
+        raise ShapeError(f"{name} must be {np.dtype(dtype)}, got {array.dtype}")
+    if shape is not None and array.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+    if not array.flags.c_contiguous:
+        raise ShapeError(f"{name} must be contiguous: pass np.ascontiguousarray({name})")
+    if out and not array.flags.writeable:
+        raise ShapeError(f"{name} is read-only")
+    return ffi.from_buffer(_CODES[array.dtype], array)
+
+
+def check(status: int, where: str) -> int:
+    """A status that is not an error, or the exception for it.
+
+    Raises:
+        NativeError: naming `where` and the reason.
+    """
+    if status < 0:
+        raise NativeError(f"{where}: {ffi.string(lib.puf_status_text(status)).decode()}")
+    return status
+
+
+def isa_names() -> dict[str, int]:
+    """Instruction sets that this build and this processor can use, by name."""
+    return {ffi.string(lib.puf_isa_name(i)).decode(): i for i in range(lib.PUF_ISA_COUNT) if lib.puf_isa_usable(i)}
+
+
+def isa() -> int:
+    """The instruction set to use: the best one, or the one that PUFFER_ISA names.
+
+    Raises:
+        ConfigError: if PUFFER_ISA names one that is not usable here.
+    """
+    wanted = os.environ.get("PUFFER_ISA")
+    if not wanted:
+        return int(lib.puf_isa_best())
+    usable = isa_names()
+    if wanted not in usable:
+        raise ConfigError(f"PUFFER_ISA={wanted} is not usable here{suggest(wanted, usable)}; usable: {', '.join(usable)}")
+    return usable[wanted]
+
+
+def memory(size: int, where: str) -> Array:
+    """Zeroed, aligned memory of `size` bytes, as `puf_x_bytes` asked for; 0 means that the core refused the sizes."""
+    if size == 0:
+        raise NativeError(f"{where}: sizes are not legal")
+    return aligned_zeros(size, np.uint8)
+
+
+class Pool:
+    """Threads of the core. Used by one Python thread at a time; ends with the object."""
+
+    def __init__(self, threads: int) -> None:
+        if threads < 1:
+            raise ConfigError(f"threads={threads} must be at least 1")
+        self.threads = threads
+        self._memory = memory(lib.puf_pool_bytes(threads), "pool")
+        handle = ffi.new("puf_pool **")
+        check(lib.puf_pool_start(handle, ffi.from_buffer(self._memory), self._memory.nbytes, threads), "pool")
+        # The collector runs puf_pool_stop before the memory goes: the closure holds it.
+        keep = self._memory
+        self._handle = ffi.gc(handle[0], lambda pool, _keep=keep: lib.puf_pool_stop(pool))
+        self.exec = lib.puf_pool_exec(self._handle) if threads > 1 else ffi.NULL
+
+    def close(self) -> None:
+        """Ends the threads now."""
+        ffi.release(self._handle)
+        self.exec = ffi.NULL
+
+
+def default_threads(rows: int) -> int:
+    """Threads worth starting for batches of `rows` rows: one for each 128, at most one for each processor."""
+    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128))
+
+
+_F4, _U1 = np.dtype(np.float32), np.dtype(np.uint8)
+
+
+def _flags(array: Array, name: str, shape: tuple[int, ...]) -> Any:
+    if isinstance(array, np.ndarray) and array.dtype == np.bool_:
+        array = array.view(np.uint8)
+    return pointer(array, name, _U1, shape)
+
+
+def _time_major(array: Array, where: str) -> tuple[int, int]:
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or 0 in array.shape:
+        raise ShapeError(f"{where}: reward must be a (T, N) array with T, N >= 1, got {np.shape(array)}")
+    return array.shape[0], array.shape[1]
+
+
+def gae(
+    reward: Array, value: Array, next_value: Array, terminated: Array, truncated: Array, *, gamma: float, lam: float,
+    out: Array | None = None, pool: Pool | None = None,
+) -> Array:  # fmt: skip
+    """Generalised advantage estimates of one segment (Schulman et al. 2015, equation 16).
+
+    delta_t = reward_t + gamma * next_value_t * live_t - value_t        (live_t: not terminated)
+    adv_t   = delta_t + gamma * lam * inside_t * adv_tp1                (inside_t: the episode goes on in this row)
+
+    Args:
+        reward: float32 (T, N), like `value` and `next_value`.
+        value: value of the state before the action.
+        next_value: value of the state after the action; of the final observation where truncated.
+        terminated: bool or uint8 (T, N), caused by the action of the same row; wins over `truncated`.
+        truncated: likewise.
+        gamma: discount.
+        lam: trace decay.
+        out: float32 (T, N) to write to; must not overlap the inputs.
+        pool: threads to use; the result does not depend on them.
+
+    Returns:
+        float32 (T, N).
+
+    Raises:
+        ShapeError: if the arrays do not share (T, N), or have the wrong dtype or layout.
+
+    >>> import numpy as np
+    >>> one = np.ones((3, 1), np.float32); no = np.zeros((3, 1), bool)
+    >>> gae(one, one * 0, one * 0, no, no, gamma=1.0, lam=1.0).ravel().tolist()
+    [3.0, 2.0, 1.0]
+    """
+    t, n = shape = _time_major(reward, "gae")
+    if out is None:
+        out = np.empty(shape, np.float32)
+    status = lib.puf_gae(
+        isa(), ffi.NULL if pool is None else pool.exec, pointer(out, "gae: out", _F4, shape, out=True),
+        pointer(reward, "gae: reward", _F4, shape), pointer(value, "gae: value", _F4, shape),
+        pointer(next_value, "gae: next_value", _F4, shape), _flags(terminated, "gae: terminated", shape),
+        _flags(truncated, "gae: truncated", shape), t, n, gamma, lam,
+    )  # fmt: skip
+    check(status, "gae")
+    return out
+
+
+def vtrace(
+    behaviour_logprob: Array, target_logprob: Array, reward: Array, value: Array, next_value: Array, terminated: Array,
+    truncated: Array, *, gamma: float, lam: float = 1.0, rho_clip: float = 1.0, c_clip: float = 1.0,
+) -> tuple[Array, Array]:  # fmt: skip
+    """V-trace targets and policy advantages of one segment (Espeholt et al. 2018, arXiv 1802.01561, equation 1).
+
+    Arguments are those of `gae`, and the log-probabilities of the actions under the policy that acted (behaviour) and
+    the one to be learnt (target), float32 (T, N). `rho_clip` limits the temporal difference, `c_clip` the trace, and
+    `lam` multiplies the trace.
+
+    Returns:
+        (target, advantage), float32 (T, N).
+
+    Raises:
+        ShapeError: if the arrays do not share (T, N), or have the wrong dtype or layout.
+    """
+    t, n = shape = _time_major(reward, "vtrace")
+    target, adv = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    status = lib.puf_vtrace(
+        isa(), ffi.NULL, pointer(target, "target", _F4, shape, out=True), pointer(adv, "advantage", _F4, shape, out=True),
+        pointer(behaviour_logprob, "vtrace: behaviour_logprob", _F4, shape),
+        pointer(target_logprob, "vtrace: target_logprob", _F4, shape), pointer(reward, "vtrace: reward", _F4, shape),
+        pointer(value, "vtrace: value", _F4, shape), pointer(next_value, "vtrace: next_value", _F4, shape),
+        _flags(terminated, "vtrace: terminated", shape), _flags(truncated, "vtrace: truncated", shape), t, n,
+        gamma, lam, rho_clip, c_clip,
+    )  # fmt: skip
+    check(status, "vtrace")
+    return target, adv

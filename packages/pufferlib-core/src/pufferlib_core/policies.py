@@ -1,0 +1,115 @@
+"""Policies, described without a framework: sizes, activation, heads and normaliser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pufferlib_core.config import from_dict, option, to_dict
+from pufferlib_core.errors import CheckpointError, PufferError
+from pufferlib_core.spaces import Box, Space, fingerprint, from_json
+from pufferlib_core.traits import ActionSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Settings of the network."""
+
+    hidden: tuple[int, ...] = option((64, 64), "widths of the hidden layers", low=1, high=4096)
+    activation: str = option("tanh", "of hidden layers", choices=("tanh", "relu"))
+    separate: bool = option(False, "separate networks for action and value instead of one shared trunk")
+    normalize_obs: bool = option(False, "subtract the running mean of observations and divide by their deviation")
+    obs_clip: float = option(10.0, "normalised observations are kept in [-obs_clip, obs_clip]", low=0.001, high=1e6)
+    log_std_init: float = option(0.0, "initial logarithm of the deviation of continuous actions", low=-10, high=5)
+
+
+class Tensor(NamedTuple):
+    """One tensor of the flat parameter vector."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in it."""
+        return self.shape[0] * (self.shape[1] if len(self.shape) > 1 else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """A policy: its spaces and its network. Equal specs have equal parameters on every back end."""
+
+    obs_space: Box
+    action_space: ActionSpace
+    config: PolicyConfig
+
+    @property
+    def logits(self) -> int:
+        """Numbers of the action head: one for each choice, or one for each continuous number."""
+        return self.action_space.size if isinstance(self.action_space, Box) else sum(self.action_space.nvec)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether actions are real numbers."""
+        return isinstance(self.action_space, Box)
+
+    def tensors(self) -> list[Tensor]:
+        """Names, shapes and offsets in the flat vector, in order (see puffer/net.h)."""
+        parts = ["actor", "critic"] if self.config.separate else ["trunk"]
+        shapes: list[tuple[str, tuple[int, ...]]] = []
+        heads = {"actor": [("policy", self.logits)], "critic": [("value", 1)],
+                 "trunk": [("policy", self.logits), ("value", 1)]}  # fmt: skip
+        for part in parts:
+            width = self.obs_space.size
+            for layer, out in enumerate(self.config.hidden):
+                shapes += [(f"{part}.{layer}.weight", (out, width)), (f"{part}.{layer}.bias", (out,))]
+                width = out
+            for head, out in heads[part]:
+                shapes += [(f"{head}.weight", (out, width)), (f"{head}.bias", (out,))]
+        if self.continuous:
+            shapes.append(("log_std", (self.action_space.size,)))
+        result, offset = [], 0
+        for name, shape in shapes:
+            result.append(Tensor(name, shape, offset))
+            offset += result[-1].size
+        return result
+
+    @property
+    def params(self) -> int:
+        """Numbers in the flat parameter vector."""
+        last = self.tensors()[-1]
+        return last.offset + last.size
+
+    @property
+    def space_fingerprint(self) -> str:
+        """Equal exactly if both spaces are."""
+        return fingerprint(self.obs_space, self.action_space)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "obs_space": self.obs_space.to_json(),
+            "action_space": self.action_space.to_json(),
+            "config": to_dict(self.config),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> PolicySpec:
+        """The policy that `to_json` described.
+
+        Raises:
+            CheckpointError: if it describes none.
+        """
+        try:
+            obs, action = (_space(values[name]) for name in ("obs_space", "action_space"))
+            config = from_dict(PolicyConfig, values["config"], "policy")
+        except (KeyError, TypeError, PufferError) as error:
+            raise CheckpointError(f"not the description of a policy: {error}") from error
+        if not isinstance(obs, Box):
+            raise CheckpointError("not the description of a policy: observations must be a Box")
+        return cls(obs_space=obs, action_space=action, config=config)
+
+
+def _space(values: Any) -> Space:
+    return from_json(values)

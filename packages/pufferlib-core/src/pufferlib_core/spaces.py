@@ -1,0 +1,250 @@
+"""Spaces: what an observation or an action may be. Flat ones; a space is immutable, hashable and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pufferlib_core.errors import SpaceError
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, init=False)
+class Box:
+    """Numbers between bounds; `low` and `high` broadcast to `shape`."""
+
+    low: tuple[float, ...]  # flattened
+    high: tuple[float, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __init__(self, low: Any, high: Any, shape: tuple[int, ...] | None = None, dtype: Any = "float32") -> None:
+        kind = np.dtype(dtype)
+        if kind.kind not in "fiu":
+            raise SpaceError(f"Box: dtype {kind} is not a number")
+        size = tuple(int(n) for n in (shape if shape is not None else np.broadcast(low, high).shape))
+        if any(n < 1 for n in size):
+            raise SpaceError(f"Box: shape {size} has an empty axis")
+        try:
+            bounds = [np.broadcast_to(np.asarray(bound, np.float64), size) for bound in (low, high)]
+        except ValueError:
+            raise SpaceError(f"Box: bounds do not broadcast to shape {size}") from None
+        if np.isnan(bounds).any() or (bounds[0] > bounds[1]).any():
+            raise SpaceError("Box: every low must be a number at most its high")
+        object.__setattr__(self, "low", tuple(bounds[0].ravel().tolist()))
+        object.__setattr__(self, "high", tuple(bounds[1].ravel().tolist()))
+        object.__setattr__(self, "shape", size)
+        object.__setattr__(self, "dtype", kind.name)
+
+    @property
+    def size(self) -> int:
+        """Numbers in one value."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def validate(self, value: Any, where: str = "value") -> None:
+        """Raises SpaceError, naming the first place that breaks the rule."""
+        array = _shaped(value, self.shape, where)
+        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
+            raise SpaceError(f"{where} must be {self.dtype}, got {array.dtype}")
+        flat = array.astype(np.float64).ravel()
+        wrong = np.flatnonzero(~((flat >= np.asarray(self.low)) & (flat <= np.asarray(self.high))))
+        if wrong.size:
+            i = int(wrong[0])
+            at = list(map(int, np.unravel_index(i, self.shape))) if self.shape else []
+            raise SpaceError(f"{where}{at or ''} is {flat[i]}, outside [{self.low[i]}, {self.high[i]}]")
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform between finite bounds; exponential or normal where one or both are infinite."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        below, above = np.isfinite(low), np.isfinite(high)
+        value = rng.normal(size=self.size)
+        value = np.where(below & ~above, np.where(below, low, 0) + rng.exponential(size=self.size), value)
+        value = np.where(~below & above, np.where(above, high, 0) - rng.exponential(size=self.size), value)
+        both = below & above
+        edge = 1.0 if np.dtype(self.dtype).kind in "iu" else 0.0
+        spread = np.where(both, high, 0) - np.where(both, low, 0)
+        uniform = np.where(both, low, 0) + rng.random(self.size) * (spread + edge)
+        value = np.where(both, np.minimum(np.floor(uniform) if edge else uniform, high), value)
+        return value.reshape(self.shape).astype(self.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; infinite bounds as strings."""
+        return {
+            "type": "Box",
+            "low": [_finite_json(x) for x in self.low],
+            "high": [_finite_json(x) for x in self.high],
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+        }
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One of n choices, 0 .. n - 1."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _positive("Discrete: n", self.n)
+
+    shape = ()
+    dtype = "int32"
+    size = 1
+
+    @property
+    def nvec(self) -> tuple[int, ...]:
+        """Choices of each component."""
+        return (self.n,)
+
+    def validate(self, value: Any, where: str = "value") -> None:
+        """Raises SpaceError, naming the first place that breaks the rule."""
+        _validate_choices(value, (), (self.n,), where)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform."""
+        return np.asarray(rng.integers(self.n), np.int32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"type": "Discrete", "n": self.n}
+
+
+@dataclass(frozen=True, init=False)
+class MultiDiscrete:
+    """K choices at once; component k is 0 .. nvec[k] - 1."""
+
+    nvec: tuple[int, ...]
+
+    def __init__(self, nvec: Any) -> None:
+        values = tuple(int(n) for n in nvec)
+        if not values:
+            raise SpaceError("MultiDiscrete: nvec is empty")
+        for k, n in enumerate(values):
+            _positive(f"MultiDiscrete: nvec[{k}]", n)
+        object.__setattr__(self, "nvec", values)
+
+    dtype = "int32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(K,)."""
+        return (len(self.nvec),)
+
+    @property
+    def size(self) -> int:
+        """Numbers in one value."""
+        return len(self.nvec)
+
+    def validate(self, value: Any, where: str = "value") -> None:
+        """Raises SpaceError, naming the first place that breaks the rule."""
+        _validate_choices(value, self.shape, self.nvec, where)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform."""
+        return rng.integers(self.nvec).astype(np.int32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"type": "MultiDiscrete", "nvec": list(self.nvec)}
+
+
+@dataclass(frozen=True)
+class MultiBinary:
+    """n switches, each 0 or 1."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _positive("MultiBinary: n", self.n)
+
+    dtype = "int32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,)."""
+        return (self.n,)
+
+    @property
+    def size(self) -> int:
+        """Numbers in one value."""
+        return self.n
+
+    @property
+    def nvec(self) -> tuple[int, ...]:
+        """Choices of each component."""
+        return (2,) * self.n
+
+    def validate(self, value: Any, where: str = "value") -> None:
+        """Raises SpaceError, naming the first place that breaks the rule."""
+        _validate_choices(value, self.shape, self.nvec, where)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Uniform."""
+        return rng.integers(2, size=self.n).astype(np.int32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"type": "MultiBinary", "n": self.n}
+
+
+Space: TypeAlias = Box | Discrete | MultiDiscrete | MultiBinary
+
+
+def from_json(values: dict[str, Any]) -> Space:
+    """The space that `to_json` described.
+
+    Raises:
+        SpaceError: if it describes none.
+    """
+    try:
+        kind = values["type"]
+        if kind == "Box":
+            low, high = ([float(x) for x in values[name]] for name in ("low", "high"))
+            shape = tuple(values["shape"])
+            return Box(np.reshape(low, shape), np.reshape(high, shape), shape, values["dtype"])
+        if kind in ("Discrete", "MultiBinary"):
+            return (Discrete if kind == "Discrete" else MultiBinary)(int(values["n"]))
+        if kind == "MultiDiscrete":
+            return MultiDiscrete(values["nvec"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpaceError(f"not the description of a space: {values!r} ({error})") from error
+    raise SpaceError(f"not the description of a space: unknown type {kind!r}")
+
+
+def fingerprint(*spaces: Space) -> str:
+    """SHA-256 of the spaces' canonical JSON: equal exactly if the spaces are."""
+    text = json.dumps([space.to_json() for space in spaces], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _positive(where: str, n: int) -> None:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise SpaceError(f"{where}={n!r} must be a whole number, at least 1")
+
+
+def _finite_json(x: float) -> float | str:
+    return x if np.isfinite(x) else str(x)
+
+
+def _shaped(value: Any, shape: tuple[int, ...], where: str) -> Array:
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise SpaceError(f"{where} must have shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise SpaceError(f"{where} must be numbers, got {array.dtype}")
+    return array
+
+
+def _validate_choices(value: Any, shape: tuple[int, ...], nvec: tuple[int, ...], where: str) -> None:
+    array = _shaped(value, shape, where)
+    if array.dtype.kind not in "iu":
+        raise SpaceError(f"{where} must be whole numbers, got {array.dtype}")
+    for k, (chosen, n) in enumerate(zip(array.ravel().tolist(), nvec, strict=True)):
+        if not 0 <= chosen < n:
+            raise SpaceError(f"{where}{[k] if shape else ''} is {chosen}, outside [0, {n})")

@@ -1,0 +1,84 @@
+"""What parts of the system promise each other: environments, steps, progress, loggers and callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
+
+ActionSpace = Discrete | MultiDiscrete | MultiBinary | Box
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+
+# One finished episode; equals puf_episode of puffer/env.h.
+EPISODE = np.dtype([("episode_return", np.float32), ("episode_length", np.int32), ("metric", np.float32, (6,))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSpec:
+    """An environment as others see it.
+
+    `table(isa)` gives the address of its C function table (puffer/env.h) for an instruction set.
+    """
+
+    name: str
+    obs_space: Box
+    action_space: ActionSpace
+    max_episode_steps: int
+    table: Callable[[int], int]
+    preset: Mapping[str, Any] = field(default_factory=dict)  # settings that solve it without flags
+    render_ansi: Callable[[FloatArray], str] | None = None  # of one observation
+    render_rgb: Callable[[FloatArray], ByteArray] | None = None  # (height, width, 3)
+    description: str = ""
+
+    @property
+    def spaces(self) -> tuple[Space, Space]:
+        """Observation and action space."""
+        return self.obs_space, self.action_space
+
+
+class Step(NamedTuple):
+    """What a vector environment returns; row n belongs to environment n.
+
+    The arrays are the environment's own and are overwritten by the next step: copy what you keep.
+    """
+
+    obs: FloatArray  # (N, *obs shape); after an episode ended under SAME_STEP, the first of the next one
+    reward: FloatArray  # (N,)
+    cost: FloatArray  # (N,)
+    terminated: ByteArray  # (N,) 0 or 1
+    truncated: ByteArray  # (N,) 0 or 1
+    valid: ByteArray  # (N,) 0: a dummy row that must not be learnt from
+    final_obs: FloatArray  # (N, *obs shape) last observation of the episode; meaningful where it ended
+    log: npt.NDArray[Any]  # (N,) EPISODE records; meaningful where the episode ended
+    finished: int  # episodes that ended in this step
+
+
+class Progress(NamedTuple):
+    """What a callback sees after an update."""
+
+    steps: int  # environment steps so far
+    timesteps: int  # the run's total
+    updates: int
+    metrics: Mapping[str, float]
+
+
+Callback = Callable[[Progress], Any]  # True stops the run after a checkpoint
+
+
+class Logger(Protocol):
+    """Receives the metrics of a run."""
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Called once with the resolved settings."""
+
+    def write(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Called after each update."""
+
+    def close(self) -> None:
+        """Called once, also after an error."""
