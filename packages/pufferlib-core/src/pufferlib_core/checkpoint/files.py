@@ -1,0 +1,224 @@
+"""One checkpoint: a folder of safetensors and JSON files, sealed by a manifest.
+
+The manifest carries the size and SHA-256 of every file, and a digest of itself: one flipped bit anywhere is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pufferlib_core.errors import CheckpointError
+
+SCHEMA = 1
+KIND = "pufferlib-checkpoint"
+MANIFEST = "manifest.json"
+STATE = "state.json"
+TEMPORARY = ".writing-"
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+# From a schema to the next one: functions of the manifest, applied in turn.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `load_checkpoint` verified and read."""
+
+    path: Path
+    manifest: dict[str, Any]
+    files: dict[str, dict[str, npt.NDArray[Any]]]  # by file name without suffix, then tensor name
+    state: dict[str, Any]
+
+
+def save_checkpoint(
+    run_dir: Path, step: int, *, files: Mapping[str, Tensors], state: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> Path:
+    """Writes `<run_dir>/checkpoints/<step>/` and returns it: all of it, or nothing.
+
+    Args:
+        run_dir: folder of the run.
+        step: environment steps so far; names the folder.
+        files: tensors of each `<name>.safetensors`.
+        state: JSON values of `state.json`.
+        manifest: further values of the manifest.
+
+    Raises:
+        CheckpointError: if it exists, or the folder cannot be written (full, read-only); what was there is intact.
+    """
+    parent = run_dir / "checkpoints"
+    final = parent / f"{step:012d}"
+    if final.exists():
+        raise CheckpointError(f"{final} exists; checkpoints are not overwritten")
+    temporary = None
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=parent))
+        contents = {f"{name}.safetensors": _tensor_bytes(tensors) for name, tensors in files.items()}
+        contents[STATE] = _canonical(state)
+        sealed = dict(manifest) | {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "step": step,
+            "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
+        }
+        contents[MANIFEST] = _canonical(sealed | {"digest": _digest(sealed)})
+        for name, data in contents.items():
+            _write_synced(temporary / name, data)
+        _sync_folder(temporary)
+        os.rename(temporary, final)
+        _sync_folder(parent)
+    except OSError as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"cannot write {final}: {error.strerror or error}; earlier checkpoints are intact") from error
+    return final
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads and verifies a checkpoint folder, or the latest one of a run folder.
+
+    Raises:
+        CheckpointError: naming the file and what is wrong with it.
+    """
+    folder = resolve(Path(path))
+    manifest = _read_manifest(folder / MANIFEST)
+    declared = manifest["files"]
+    present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
+    for name in sorted(present ^ set(declared)):
+        raise CheckpointError(f"{folder / name}: {'is not in the manifest' if name in present else 'is missing'}")
+    files: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    state: dict[str, Any] = {}
+    for name, rule in declared.items():
+        data = _read(folder / name)
+        if len(data) != rule["bytes"]:
+            raise CheckpointError(f"{folder / name}: has {len(data)} bytes, its manifest says {rule['bytes']}: truncated?")
+        if hashlib.sha256(data).hexdigest() != rule["sha256"]:
+            raise CheckpointError(f"{folder / name}: its SHA-256 differs from the manifest's: the file is corrupted")
+        if name == STATE:
+            state = _parse(data, folder / name)
+        elif name.endswith(".safetensors"):
+            files[name.removesuffix(".safetensors")] = _tensors(data, folder / name)
+    return Checkpoint(folder, manifest, files, state)
+
+
+def resolve(path: Path) -> Path:
+    """The checkpoint folder meant by a path: itself, or a run folder's latest complete checkpoint.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if (path / MANIFEST).is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: a checkpoint is a folder (with {MANIFEST}), or a run folder")
+    pointer = path / "latest"
+    if pointer.is_file():
+        named = path / "checkpoints" / pointer.read_text(errors="replace").strip()
+        if (named / MANIFEST).is_file():
+            return named
+    complete = sorted(folder.parent for folder in path.glob(f"checkpoints/[0-9]*/{MANIFEST}"))
+    if not complete:
+        raise CheckpointError(f"{path}: holds no checkpoint (no {MANIFEST}, no checkpoints/ with one)")
+    return complete[-1]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a small file: readers see the old or the new content, never a part."""
+    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=path.parent)
+    os.close(handle)
+    try:
+        _write_synced(Path(name), data)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _tensor_bytes(tensors: Tensors) -> bytes:
+    from safetensors.numpy import save
+
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+
+
+def _tensors(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return {name: array.copy() for name, array in load(data).items()}
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: is not a safetensors file: {error}") from error
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True, indent=1).encode()
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    body = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _parse(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is not JSON ({error}): corrupted or truncated?") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: must hold a JSON object")
+    return values
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    data = _read(path)
+    manifest = _parse(data, path)
+    if manifest.get("kind") != KIND:
+        raise CheckpointError(f"{path}: belongs to something else (kind {manifest.get('kind')!r}, expected {KIND!r})")
+    schema = manifest.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise CheckpointError(f"{path}: schema {schema!r} is not a version number: corrupted?")
+    if schema > SCHEMA:
+        raise CheckpointError(f"{path}: schema {schema} was written by a newer version; this one reads up to {SCHEMA}")
+    # The bytes must be those that were written: JSON alone would accept a changed space or case.
+    if manifest.get("digest") != _digest(manifest) or data != _canonical(manifest):
+        raise CheckpointError(f"{path}: its digest does not match: corrupted")
+    for version in range(schema, SCHEMA):
+        manifest = MIGRATIONS[version](manifest)
+    return manifest
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":
+        return  # Windows has no handle of a folder to flush
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,67 @@
+"""Where metrics of a run go."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pufferlib_core.errors import RunError
+
+
+class JsonlLogger:
+    """One JSON object a line, flushed, with the steps and every metric. NaN and infinity become null."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Nothing: the settings have a file of their own."""
+
+    def write(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Appends a line."""
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        try:
+            self._file.write(json.dumps({"steps": steps, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise RunError(f"cannot write {self._file.name}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class ConsoleLogger:
+    """Plain lines, at most one each `every` seconds of the run's time."""
+
+    def __init__(self, file: IO[str] | None = None, every: float = 1.0) -> None:
+        self._file = file if file is not None else sys.stdout
+        self._every = every
+        self._next = 0.0
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Says what runs."""
+        print(f"training {run.get('env')} with {run.get('algorithm')} on {run.get('backend')}", file=self._file)
+
+    def write(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Prints a line if it is time."""
+        elapsed = metrics.get("time/elapsed", 0.0)
+        if elapsed < self._next:
+            return
+        self._next = elapsed + self._every
+        print(
+            f"{steps:>10} steps  {metrics.get('time/steps_per_second', 0):>12,.0f} steps/s  "
+            f"return {metrics.get('episode/return_mean', math.nan):8.2f}  episodes {metrics.get('episode/count', 0):.0f}",
+            file=self._file,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Nothing to release."""
