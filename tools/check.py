@@ -1,0 +1,176 @@
+"""Runs every gate in order and sums up: `uv run --group dev tools/check.py [gate ...]`.
+
+All gates run even after a failure, so that one run shows everything that is wrong; `--fail-fast` stops at the first.
+The exit status is 0 only if every gate passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+PYTEST = [PYTHON, "-m", "pytest"]
+TIMEOUT = 900  # seconds for one gate; all of them stay below 25 minutes on two cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One check: passes if its command ends with status 0."""
+
+    name: str
+    about: str
+    command: list[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    optional: Path | None = None  # without this file the gate is reported as absent
+    closing: bool = False  # repeat the last line of the output in the summary
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a gate ended."""
+
+    gate: Gate
+    state: str
+    seconds: float
+    last_line: str
+
+
+def tool(name: str, *arguments: str) -> list[str]:
+    """Command of one of our own scripts."""
+    return [PYTHON, str(ROOT / "tools" / f"{name}.py"), *arguments]
+
+
+def gates() -> list[Gate]:
+    """Every gate, the quick ones first."""
+    coverage = ["--cov", "--cov-report=term", "--cov-report=json:coverage.json"]
+    return [
+        Gate(name="lock", about="uv.lock is up to date", command=[os.environ.get("UV", "uv"), "lock", "--check"]),
+        Gate(name="lint", about="ruff check", command=["ruff", "check", "."]),
+        Gate(name="format", about="ruff format", command=["ruff", "format", "--check", "."]),
+        Gate(name="types", about="mypy --strict", command=["mypy"]),
+        Gate(name="layers", about="import-linter", command=["lint-imports"]),
+        Gate(name="sizes", about="size guide (report only)", command=tool("check_sizes")),
+        Gate(name="tests", about="pytest with coverage", command=[*PYTEST, *coverage], closing=True),
+        Gate(name="coverage", about="coverage floors", command=tool("check_coverage")),
+        Gate(
+            name="serial",
+            about="core and envs tests with PUFFER_ISA=serial",
+            command=[*PYTEST, "packages/pufferlib-core/tests", "packages/pufferlib-envs/tests"],
+            env={"PUFFER_ISA": "serial"},
+            closing=True,
+        ),
+        Gate(name="c", about="C tests: plain, ASan + UBSan, TSan, clang", command=tool("c_tests")),
+        Gate(
+            name="portability",
+            about="other targets",
+            command=tool("portability"),
+            optional=ROOT / "tools/portability.py",
+        ),
+        Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
+        Gate(name="wheels", about="wheels from sdists outside the workspace", command=tool("check_wheels")),
+    ]
+
+
+def environment(gate: Gate) -> dict[str, str]:
+    """The caller's variables without leftovers of a forced setting, and the tools of this interpreter first on PATH."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PUFFER_")}
+    path = f"{Path(PYTHON).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", **gate.env}
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Ends the gate's whole process group, or the process alone where there are no groups."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def run(gate: Gate) -> Result:
+    """Runs one gate, passing its output on as it comes."""
+    print(f"\n=== {gate.name}: {gate.about} ===", flush=True)
+    start = time.monotonic()
+    if gate.optional is not None and not gate.optional.exists():
+        print(f"{gate.optional.relative_to(ROOT)} does not exist")
+        return Result(gate, "ABSENT", 0.0, "")
+    env = environment(gate)
+    program = shutil.which(gate.command[0], path=env["PATH"])
+    if program is None:
+        print(f"{gate.command[0]} is not installed; run this through `uv run --group dev tools/check.py`")
+        return Result(gate, "FAIL", 0.0, "")
+    process = subprocess.Popen(
+        [program, *gate.command[1:]],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    expired = threading.Event()
+    timer = threading.Timer(TIMEOUT, lambda: (expired.set(), kill(process)))
+    timer.start()
+    last_line = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last_line = line.rstrip("\n") if line.strip() else last_line
+        status = process.wait()
+    except KeyboardInterrupt:
+        kill(process)
+        raise
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        print(f"{gate.name}: no end in {TIMEOUT} s")
+    return Result(gate, "ok" if status == 0 else "FAIL", time.monotonic() - start, last_line)
+
+
+def summary(results: list[Result]) -> bool:
+    """Prints one line for each gate and pytest's own closing lines; True if nothing failed."""
+    print("\n=== summary ===")
+    for result in results:
+        print(f"{result.state:<7} {result.gate.name:<12} {result.seconds:7.1f} s  {result.gate.about}")
+    print(f"total {sum(result.seconds for result in results):.0f} s")
+    for result in reversed(results):  # the full run of the tests last
+        if result.gate.closing and result.last_line:
+            print(f"{result.gate.name}:\n{result.last_line}")
+    return all(result.state != "FAIL" for result in results)
+
+
+def main() -> int:
+    known = gates()
+    names = [gate.name for gate in known]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gate", nargs="*", help=f"run only these: {', '.join(names)}")
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first gate that fails")
+    options = parser.parse_args()
+    unknown = sorted(set(options.gate) - set(names))
+    if unknown:
+        parser.error(f"no such gate: {', '.join(unknown)}; known: {', '.join(names)}")
+    chosen = [gate for gate in known if not options.gate or gate.name in options.gate]
+    if "tests" in (gate.name for gate in chosen):
+        (ROOT / "coverage.json").unlink(missing_ok=True)  # never judge an old report
+    results: list[Result] = []
+    for gate in chosen:
+        results.append(run(gate))
+        if options.fail_fast and results[-1].state == "FAIL":
+            break
+    return 0 if summary(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
