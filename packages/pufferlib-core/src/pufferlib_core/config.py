@@ -40,7 +40,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     for key in values:
         if key not in fields:
             close = suggest(key, fields).replace("did you mean ", f"did you mean {prefix}")
-            raise ConfigError(f"unknown setting {prefix}{key}{close or f'; known: {', '.join(fields)}'}")
+            raise ConfigError(f"unknown setting {prefix}{key}{close or '; known: ' + ', '.join(fields)}")
     made = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):

@@ -1,0 +1,102 @@
+"""What a user calls: train and load_policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pufferlib_core.backends import get_backend
+from pufferlib_core.checkpoint import load_checkpoint
+from pufferlib_core.config import nest
+from pufferlib_core.errors import CheckpointError
+from pufferlib_core.loggers import JsonlLogger
+from pufferlib_core.loops.onpolicy import Run, loop, summary
+from pufferlib_core.loops.settings import resolve
+from pufferlib_core.policies import PolicySpec
+from pufferlib_core.traits import Callback, Logger
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind."""
+
+    summary: dict[str, Any]  # the object of `puffer train --json`
+    run_dir: Path
+    checkpoint: Path  # the last one
+    best_checkpoint: Path
+
+
+def train(
+    env: str | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
+    **settings: Any,
+) -> TrainResult:
+    """Trains a policy and leaves a run folder with metrics and checkpoints.
+
+    Args:
+        env: name of the environment; may be left out when resuming.
+        options: settings by section, dotted or nested: `{"ppo.gamma": 0.98, "train": {"num_envs": 128}}`.
+        resume: checkpoint or run folder to continue; its settings apply, `options` and `settings` change them.
+        loggers: receive metrics besides the run's own metrics.jsonl.
+        callbacks: called with a `Progress` after each update; one that returns True stops the run.
+        **settings: `algorithm`, `backend`, `seed`, `out`, and as shorthands `timesteps` (explicit, it switches early
+            stopping off), `num_envs`, `threads` and `checkpoint_every`.
+
+    Returns:
+        Summary and folders.
+
+    Raises:
+        PufferError: a subclass for each kind of mistake.
+    """
+    begin = time.perf_counter()
+    given = nest(options or {}) | ({} if env is None else {"env": env})
+    shorthands = {name: settings.pop(name) for name in ("timesteps", "num_envs", "threads", "checkpoint_every") if name in settings}
+    chosen = {name: value for name, value in shorthands.items() if value is not None}
+    if "timesteps" in chosen:
+        chosen["stop_return"] = None
+    section = dict(given.get("train", {})) | chosen
+    given |= {name: value for name, value in settings.items() if value is not None}
+    if section:
+        given["train"] = section
+    checkpoint = None if resume is None else load_checkpoint(resume)
+    if checkpoint is not None and env is not None and checkpoint.manifest.get("env") != env:
+        raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {env}")
+    base = {} if checkpoint is None else checkpoint.state["settings"]
+    if checkpoint is not None and "stop_return" not in base.get("train", {}):
+        base = base | {"train": base["train"] | {"stop_return": None}}
+    resolved, spec, algorithm = resolve(base, given)
+    run = Run(resolved, spec, algorithm, checkpoint)
+    run.describe()
+    everywhere: list[Logger] = [JsonlLogger(run.dir / "metrics.jsonl"), *loggers]
+    try:
+        for logger in everywhere:
+            logger.start(resolved.to_dict() | {"run_dir": str(run.dir)})
+        startup = time.perf_counter() - begin
+        session = loop(run, everywhere, callbacks)
+    finally:
+        for logger in everywhere:
+            logger.close()
+        run.vec.close()
+    result = summary(run, session, startup)
+    return TrainResult(result, run.dir, Path(result["checkpoint"]), Path(result["best_checkpoint"]))
+
+
+def load_policy(path: str | Path, *, backend: str = "native", threads: int = 1) -> Any:
+    """A policy that acts, from a checkpoint or the latest one of a run folder.
+
+    Returns:
+        The back end's policy; `act(obs)` gives (action, logprob, value).
+
+    Raises:
+        CheckpointError: if it is damaged or foreign.
+    """
+    checkpoint = load_checkpoint(path)
+    spec = PolicySpec.from_json(checkpoint.manifest["policy"])
+    return get_backend(backend, "infer").load_policy(spec, checkpoint.files["policy"], threads)

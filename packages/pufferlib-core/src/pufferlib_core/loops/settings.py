@@ -1,0 +1,103 @@
+"""The settings of a run, resolved from all their sources."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pufferlib_core.algorithms import AlgorithmSpec, algorithm_specs, get_algorithm
+from pufferlib_core.config import Nested, from_dict, merge, option, to_dict
+from pufferlib_core.errors import ConfigError, suggest
+from pufferlib_core.policies import PolicyConfig
+from pufferlib_core.seeding import check_seed
+from pufferlib_core.traits import EnvSpec
+from pufferlib_core.vector import env_spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of the training loop."""
+
+    timesteps: int = option(1_000_000, "environment steps in total, rounded up to whole updates", low=1)
+    num_envs: int = option(64, "environments stepped together", low=1, high=1 << 24)
+    threads: int = option(0, "of the C core; 0: one for each 128 environments, at most one for each processor", low=0)
+    stop_return: float | None = option(None, "stop when the mean of the last 100 episodes reaches it")
+    checkpoint_every: int = option(0, "environment steps between checkpoints; 0: one at the end", low=0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A resolved run: every setting has its final value."""
+
+    env: str
+    algorithm: str
+    backend: str
+    seed: int
+    out: str
+    train: TrainConfig
+    policy: PolicyConfig
+    options: Any  # the algorithm's own section
+
+    def to_dict(self) -> Nested:
+        """As written to config.toml and into checkpoints; `resolve` takes it back."""
+        top = {name: getattr(self, name) for name in ("env", "algorithm", "backend", "seed", "out")}
+        sections = {"train": to_dict(self.train), "policy": to_dict(self.policy)}
+        return top | sections | {self.algorithm: to_dict(self.options)}
+
+
+TOP = {"env": str, "algorithm": str, "backend": str, "seed": int, "out": str}
+
+
+def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpec]:
+    """Settings from layers of nested values, later ones first in rank; the environment's preset ranks below all.
+
+    Raises:
+        ConfigError: if a setting is unknown, of the wrong type or out of range, or two contradict each other.
+        UnknownName: if the environment or the algorithm is unknown.
+    """
+    given = merge(*layers)
+    for name, kind in TOP.items():
+        if name in given and (not isinstance(given[name], kind) or isinstance(given[name], bool)):
+            raise ConfigError(f"{name} must be {kind.__name__}, got {given[name]!r}")
+    if "env" not in given:
+        raise ConfigError("env is missing: name an environment")
+    env = env_spec(given["env"])
+    algorithm = get_algorithm(given.get("algorithm", env.preset.get("algorithm", "ppo")))
+    values = merge(env.preset, given)
+    sections = {"train": TrainConfig, "policy": PolicyConfig, algorithm.name: algorithm.config}
+    others = set(algorithm_specs()) - {algorithm.name}
+    for name in values:
+        if name not in TOP and name not in sections and name not in others:
+            known = [*TOP, *sections]
+            raise ConfigError(f"unknown setting {name}{suggest(name, known) or '; known: ' + ', '.join(known)}")
+    for name in sections:
+        if not isinstance(values.get(name, {}), Mapping):
+            raise ConfigError(f"{name} is a section of settings, got {values[name]!r}")
+    made = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
+    train: TrainConfig = made["train"]  # type: ignore[assignment]
+    algorithm.check(made[algorithm.name], train.num_envs)
+    settings = Settings(
+        env=given["env"],
+        algorithm=algorithm.name,
+        backend=values.get("backend", "native"),
+        seed=check_seed(values.get("seed", 0)),
+        out=values.get("out", "runs"),
+        train=train,
+        policy=made["policy"],  # type: ignore[arg-type]
+        options=made[algorithm.name],
+    )
+    return settings, env, algorithm
+
+
+def option_types(algorithm: AlgorithmSpec) -> dict[str, tuple[Any, Any, str]]:
+    """Every `section.option` with its annotation, default and help."""
+    import typing
+
+    result: dict[str, tuple[Any, Any, str]] = {}
+    for section, cls in {"train": TrainConfig, "policy": PolicyConfig, algorithm.name: algorithm.config}.items():
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            result[f"{section}.{field.name}"] = (hints[field.name], field.default, field.metadata["help"])
+    return result

@@ -1,0 +1,57 @@
+"""Pendulum-v1: swing a pendulum up and hold it. Rules and sources: csrc/pendulum.h."""
+
+from __future__ import annotations
+
+import math
+
+from pufferlib_core.spaces import Box
+from pufferlib_core.traits import ByteArray, EnvSpec, FloatArray
+
+
+def _table(isa: int) -> int:
+    from pufferlib_envs._native import ffi, lib
+
+    return int(ffi.cast("uintptr_t", lib.puf_env_table_pendulum(isa)))
+
+
+def render_ansi(obs: FloatArray) -> str:
+    """A small clock face with the pendulum's bob, and the numbers."""
+    cosine, sine, speed = (float(number) for number in obs)
+    face = [[" "] * 21 for _ in range(11)]
+    face[5][10] = "+"
+    face[5 - round(5 * cosine)][10 + round(10 * sine)] = "O"
+    picture = "\n".join("".join(row) for row in face)
+    return f"{picture}\ntheta {math.degrees(math.atan2(sine, cosine)):+.1f} degrees   speed {speed:+.2f} rad/s"
+
+
+def render_rgb(obs: FloatArray) -> ByteArray:
+    """500 x 500 picture: the rod from its axle; upright is up."""
+    from pufferlib_envs.render import Canvas
+
+    cosine, sine, _ = (float(number) for number in obs)
+    canvas = Canvas(500, 500)
+    middle = (250.0, 250.0)
+    tip = (250 - 114 * sine, 250 - 114 * cosine)
+    canvas.line(middle, tip, 22, (204, 77, 77))
+    canvas.disc(middle, 11, (204, 77, 77))
+    canvas.disc(tip, 11, (204, 77, 77))
+    canvas.disc(middle, 5, (0, 0, 0))
+    return canvas.pixels
+
+
+SPEC = EnvSpec(
+    name="pendulum",
+    description="swing a pendulum up and hold it (Gymnasium Pendulum-v1)",
+    obs_space=Box([-1.0, -1.0, -8.0], [1.0, 1.0, 8.0]),
+    action_space=Box(-2.0, 2.0, (1,)),
+    max_episode_steps=200,
+    table=_table,
+    render_ansi=render_ansi,
+    render_rgb=render_rgb,
+    preset={
+        "train": {"timesteps": 300_000, "num_envs": 32},
+        "policy": {"normalize_obs": True, "separate": True},
+        "ppo": {"horizon": 64, "epochs": 10, "minibatch": 256, "learning_rate": 1e-3, "gamma": 0.9,
+                "normalize_return": True},
+    },
+)  # fmt: skip
