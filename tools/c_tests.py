@@ -1,7 +1,7 @@
 """Compiles and runs the C tests: plain, under AddressSanitizer + UBSan, under ThreadSanitizer, and with clang.
 
 Every `csrc/tests/*.c` of core and envs is one program (0 = passed), linked with all C files of both packages. Objects
-are kept in build/c_tests under the hash of compiler, flags, source and all headers: what did not change is not compiled.
+are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing.
 """
 
 from __future__ import annotations

@@ -120,7 +120,12 @@ def run(gate: Gate) -> Result:
         start_new_session=True,
     )
     expired = threading.Event()
-    timer = threading.Timer(TIMEOUT, lambda: (expired.set(), kill(process)))
+
+    def expire() -> None:
+        expired.set()
+        kill(process)
+
+    timer = threading.Timer(TIMEOUT, expire)
     timer.start()
     last_line = ""
     try:

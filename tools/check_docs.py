@@ -1,7 +1,7 @@
 """Executes the Python blocks of the documentation and checks that its links resolve.
 
-Each file is one namespace and one process, run in an empty folder with warnings as errors. A block with `>>>` prompts is
-run as a doctest. A block that is not meant to run is not fenced as `python`.
+Each file is one namespace and one process, run in an empty folder with warnings as errors. A block with `>>>` prompts
+is run as a doctest. A block that is not meant to run is not fenced as `python`.
 """
 
 from __future__ import annotations
