@@ -42,15 +42,15 @@ class Segment:
     final_obs: FloatArray  # (N, *obs) last final observation of each environment
 
     @classmethod
-    def allocate(cls, steps: int, envs: int, obs_shape: tuple[int, ...], action_shape: tuple[int, ...], action_dtype: Any) -> Segment:
+    def allocate(
+        cls, steps: int, envs: int, obs_shape: tuple[int, ...], action_shape: tuple[int, ...], action_dtype: Any
+    ) -> Segment:
         """Zeroed memory for `steps` steps of `envs` environments."""
         plane = (steps, envs)
         return cls(
             obs=aligned_zeros((steps + 1, envs, *obs_shape), np.float32),
             action=aligned_zeros((*plane, *action_shape), action_dtype),
-            **{
-                name: aligned_zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")
-            },
+            **{name: aligned_zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")},
             **{name: aligned_zeros(plane, np.uint8) for name in ("terminated", "truncated")},
             valid=aligned_zeros(plane, np.uint8),
             log=aligned_zeros(plane, EPISODE),

@@ -24,7 +24,7 @@ class SpaceError(PufferError):
     """A value does not belong to a space, or a space is not legal."""
 
 
-class UnknownName(PufferError):  # noqa: N818 - reads as what it says
+class UnknownName(PufferError):
     """A name that no registry knows."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
@@ -32,7 +32,7 @@ class UnknownName(PufferError):  # noqa: N818 - reads as what it says
         super().__init__(f"unknown {kind} {name!r}{suggest(name, known)}; known: {', '.join(known) or 'none'}")
 
 
-class MissingExtra(PufferError):  # noqa: N818
+class MissingExtra(PufferError):
     """An optional dependency is not installed."""
 
 
@@ -73,6 +73,4 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise  # `module` is installed but one of its own imports is not
-        raise MissingExtra(
-            f"{module} is not installed: pip install 'pufferlib-core[{extra}]>=0.1,<0.2'"
-        ) from error
+        raise MissingExtra(f"{module} is not installed: pip install 'pufferlib-core[{extra}]>=0.1,<0.2'") from error

@@ -74,7 +74,9 @@ def isa() -> int:
         return int(lib.puf_isa_best())
     usable = isa_names()
     if wanted not in usable:
-        raise ConfigError(f"PUFFER_ISA={wanted} is not usable here{suggest(wanted, usable)}; usable: {', '.join(usable)}")
+        raise ConfigError(
+            f"PUFFER_ISA={wanted} is not usable here{suggest(wanted, usable)}; usable: {', '.join(usable)}"
+        )
     return usable[wanted]
 
 
@@ -108,7 +110,9 @@ class Pool:
 
 def default_threads(rows: int) -> int:
     """Threads worth starting for batches of `rows` rows: one for each 128, at most one for each processor."""
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128))
+    return max(
+        1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128)
+    )
 
 
 _F4, _U1 = np.dtype(np.float32), np.dtype(np.uint8)

@@ -26,7 +26,9 @@ def check_env(spec: EnvSpec, *, steps: int = 300, num_envs: int = 37) -> None:
     fewer = VecEnv(spec, num_envs=1, seed=7)
     for vec in (whole, threaded, fewer):
         vec.reset()
-    low, high = (np.asarray(b, np.float32).reshape(spec.obs_space.shape) for b in (spec.obs_space.low, spec.obs_space.high))
+    low, high = (
+        np.asarray(b, np.float32).reshape(spec.obs_space.shape) for b in (spec.obs_space.low, spec.obs_space.high)
+    )
     saved: dict[str, np.ndarray] = {}
     after: list[bytes] = []
     for t in range(steps):

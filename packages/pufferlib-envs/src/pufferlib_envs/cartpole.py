@@ -58,6 +58,6 @@ SPEC = EnvSpec(
     render_rgb=render_rgb,
     preset={
         "train": {"timesteps": 100_000, "num_envs": 64, "stop_return": 475.0},
-        "ppo": {"horizon": 32, "epochs": 4, "minibatch": 512, "learning_rate": 3e-3, "gamma": 0.99, "entropy_coef": 0.0},
+        "ppo": {"horizon": 32, "epochs": 4, "minibatch": 512, "learning_rate": 6e-3, "normalize_return": True},
     },
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from pufferlib_core.traits import ByteArray, FloatArray
 
 Point = tuple[float, float]

@@ -42,7 +42,9 @@ def c_net(spec: PolicySpec) -> Any:
     net.action_kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
     net.action_size = spec.action_space.size
     if net.action_size > lib.PUF_MAX_HEADS:
-        raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}")
+        raise ShapeError(
+            f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}"
+        )
     for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
         net.action_n[k] = n
     return net
@@ -89,7 +91,11 @@ class NativePolicy:
             return
         mean, scale = moments.mean.astype(np.float32), moments.scale().astype(np.float32)
         status = lib.puf_policy_load(
-            self.handle, flat, ffi.from_buffer("float[]", mean), ffi.from_buffer("float[]", scale), self.spec.config.obs_clip
+            self.handle,
+            flat,
+            ffi.from_buffer("float[]", mean),
+            ffi.from_buffer("float[]", scale),
+            self.spec.config.obs_clip,
         )
         check(status, "policy")
 

@@ -18,7 +18,13 @@ MAX_ENVS = 256
 
 
 def evaluate(
-    env: str, checkpoint: str | Path, *, episodes: int = 100, seed: int = 0, stochastic: bool = False, backend: str = "native"
+    env: str,
+    checkpoint: str | Path,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    stochastic: bool = False,
+    backend: str = "native",
 ) -> dict[str, Any]:
     """Plays whole episodes, an equal number in every environment, so that short ones are not favoured.
 
@@ -42,7 +48,9 @@ def evaluate(
     spec = env_spec(env)
     saved = load_checkpoint(checkpoint)
     if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
-        raise CheckpointError(f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}")
+        raise CheckpointError(
+            f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
+        )
     policy = load_policy(saved.path, backend=backend)
     num_envs = next(n for n in range(min(episodes, MAX_ENVS), 0, -1) if episodes % n == 0)
     each = episodes // num_envs

@@ -1,0 +1,164 @@
+"""`puffer bench`: speeds of this machine, each beside a yardstick measured in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pufferlib_core.backends.native import NativePolicy, initial_params
+from pufferlib_core.config import parse_value
+from pufferlib_core.errors import ConfigError
+from pufferlib_core.loops.api import train
+from pufferlib_core.native import Pool, gae, isa, isa_names
+from pufferlib_core.policies import PolicyConfig, PolicySpec
+from pufferlib_core.spaces import Box
+from pufferlib_core.vector import VecEnv, env_spec
+
+from pufferlib_cli.options import whole
+
+Result = dict[str, Any]
+
+
+def best_seconds(call: Callable[[], Any], budget: float) -> float:
+    """Least time of one call, repeated for `budget` seconds after a warm-up: the machine at its quietest."""
+    call()
+    least, end = float("inf"), time.perf_counter() + budget
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        call()
+        least = min(least, time.perf_counter() - begin)
+    return least
+
+
+def memcpy_rate(size: int, budget: float) -> float:
+    """Bytes moved a second (read + written) by a copy of `size` bytes."""
+    source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
+    return 2 * size / best_seconds(lambda: np.copyto(target, source), budget)
+
+
+def random_actions(vec: VecEnv, steps: int) -> Any:
+    """Actions (steps, N, ...), different in every step."""
+    rng = np.random.default_rng(0)
+    space = vec.action_space
+    shape = (steps, *vec.action_shape)
+    if isinstance(space, Box):
+        return rng.uniform(-1, 1, shape).astype(np.float32)
+    return rng.integers(0, space.nvec if space.shape else space.nvec[0], shape).astype(np.int32)
+
+
+def simulation(name: str, num_envs: int, threads: int, budget: float) -> list[Result]:
+    """Random actions that change every step: one call a step, and one call for 32 steps."""
+    vec = VecEnv(env_spec(name), num_envs=num_envs, threads=threads)
+    vec.reset()
+    actions = random_actions(vec, 32)
+    segment = vec.allocate(32)
+
+    def steps() -> None:
+        for action in actions:
+            vec.step(action)
+
+    common = {"env": name, "num_envs": num_envs, "threads": threads}
+    rows = 32 * num_envs
+    size = segment.obs[0].nbytes + 10 * num_envs  # observation, reward, cost and two flags of a step
+    return [
+        {"name": "sim.step", "value": rows / best_seconds(steps, budget), "unit": "steps/s", "settings": common},
+        {"name": "sim.run", "value": rows / best_seconds(lambda: vec.run(actions, segment), budget), "unit": "steps/s",
+         "settings": common | {"steps_per_call": 32}},
+        {"name": "sim.memcpy_limit", "value": memcpy_rate(max(size, 1 << 16), budget / 4) / 2 / (size / num_envs),
+         "unit": "steps/s", "settings": {"bytes_per_step": size / num_envs}},
+    ]  # fmt: skip
+
+
+def inference(name: str, num_envs: int, threads: int, budget: float) -> list[Result]:
+    """Simulation with a 64x64 policy that samples; and the policy alone."""
+    spec = env_spec(name)
+    policy_spec = PolicySpec(obs_space=spec.obs_space, action_space=spec.action_space, config=PolicyConfig())
+    pool = Pool(threads)
+    policy = NativePolicy(policy_spec, initial_params(policy_spec, 0), None, pool)
+    vec = VecEnv(spec, num_envs=num_envs, pool=pool)
+    latest = vec.reset()  # its arrays are overwritten by each step
+    obs = latest.obs.copy()
+    common = {"env": name, "num_envs": num_envs, "threads": threads, "network": "64x64 tanh"}
+    flops = 2 * sum(t.size for t in policy_spec.tensors() if len(t.shape) == 2)
+
+    def play() -> None:
+        action, _, _ = policy.act(latest.obs, greedy=False)
+        vec.step(action)
+
+    forward = num_envs / best_seconds(lambda: policy.forward(obs), budget)
+    return [
+        {"name": "infer.sim", "value": num_envs / best_seconds(play, budget), "unit": "steps/s", "settings": common},
+        {"name": "infer.forward", "value": forward, "unit": "samples/s", "settings": common | {"flops": flops}},
+        {"name": "infer.gflops", "value": forward * flops / 1e9, "unit": "GFLOP/s", "settings": common},
+    ]
+
+
+def training(name: str, num_envs: int, threads: int, budget: float) -> list[Result]:
+    """PPO end to end, logging on: 32 steps a segment, 64x64 tanh, minibatch 4096, 1 and 4 epochs."""
+    results = []
+    rows = 32 * num_envs
+    for epochs in (1, 4):
+        options = {"train": {"num_envs": num_envs, "threads": threads, "timesteps": rows * 8, "stop_return": None},
+                   "ppo": {"horizon": 32, "epochs": epochs, "minibatch": min(4096, rows), "normalize_return": False},
+                   "policy": {"hidden": [64, 64], "separate": False, "normalize_obs": False}}  # fmt: skip
+        rate, end = 0.0, time.perf_counter() + budget
+        with tempfile.TemporaryDirectory() as out:
+            while True:
+                rate = max(rate, train(name, options=options, out=out).summary["steps_per_second"])
+                if time.perf_counter() > end:
+                    break
+        settings = {"env": name, "num_envs": num_envs, "threads": threads, "horizon": 32, "epochs": epochs,
+                    "minibatch": min(4096, rows), "network": "64x64 tanh"}  # fmt: skip
+        results.append({"name": f"train.ppo_{epochs}_epochs", "value": rate, "unit": "steps/s", "settings": settings})
+    return results
+
+
+def kernels(budget: float) -> list[Result]:
+    """GAE against a copy of the same bytes."""
+    results = []
+    rng = np.random.default_rng(0)
+    for t, n in ((128, 4096), (2048, 8)):
+        reward, value, next_value = (rng.normal(size=(t, n)).astype(np.float32) for _ in range(3))
+        terminated, truncated = ((rng.random((t, n)) < 0.05).astype(np.uint8) for _ in range(2))
+        out = np.empty((t, n), np.float32)
+        call = lambda: gae(reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95, out=out)  # noqa: B023, E731
+        seconds = best_seconds(call, budget)
+        moved = t * n * 18
+        limit = moved / memcpy_rate(moved // 2, budget / 2)
+        settings = {"t": t, "n": n, "bytes": moved}
+        results += [
+            {"name": "kernels.gae", "value": seconds * 1e6, "unit": "us", "settings": settings},
+            {"name": "kernels.gae_over_memcpy", "value": seconds / limit, "unit": "ratio", "settings": settings},
+        ]
+    return results
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Measures; prints a table, or with --json one object."""
+    num_envs, budget = whole(args.num_envs, "--num-envs"), parse_value(args.seconds, float, "--seconds")
+    threads = whole(args.threads, "--threads") or os.cpu_count() or 1
+    if num_envs < 1 or budget <= 0:
+        raise ConfigError("--num-envs must be at least 1 and --seconds above 0")
+    env_spec(args.env)
+    modes = {
+        "sim": lambda: simulation(args.env, num_envs, threads, budget),
+        "infer": lambda: inference(args.env, num_envs, threads, budget),
+        "train": lambda: training(args.env, num_envs, threads, budget),
+        "kernels": lambda: kernels(budget),
+    }
+    results = [result for mode, measure in modes.items() if args.mode in (None, mode) for result in measure()]
+    name = next(key for key, value in isa_names().items() if value == isa())
+    for result in results:
+        result["settings"]["isa"] = name
+    if args.json:
+        print(json.dumps({"results": results}))
+        return 0
+    for result in results:
+        print(f"{result['name']:<26}{result['value']:>18,.2f} {result['unit']:<10} {result['settings']}")
+    return 0

@@ -1,0 +1,135 @@
+"""The `puffer` command: reads arguments, calls the libraries, prints one readable line for each mistake."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pufferlib_core import __version__
+
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every subcommand. Options of sections (`--ppo.gamma 0.98`) are read by `options.sections`."""
+    top = argparse.ArgumentParser(prog="puffer", description="Train, evaluate and run reinforcement-learning policies.")
+    top.add_argument("--version", action="version", version=f"puffer {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _train(commands)
+    _eval(commands)
+    _bench(commands)
+    _list(commands)
+    _demo(commands)
+    return top
+
+
+def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str, epilog: str = "") -> argparse.ArgumentParser:  # fmt: skip
+    sub = commands.add_parser(
+        name, help=help, description=help[0].upper() + help[1:] + ".", epilog=epilog, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    sub.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object as the last line of standard output, and nothing else there",
+    )
+    sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return sub
+
+
+def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    epilog = """further settings:
+  --SECTION.OPTION VALUE   for example --ppo.gamma 0.98 --policy.hidden 128,128 (`puffer list --options` shows all)
+  PUFFER_SECTION__OPTION   the same from the environment: PUFFER_PPO__GAMMA=0.98
+rank: flags > environment variables > --config > preset of the environment > defaults
+
+examples:
+  puffer train cartpole
+  puffer train pendulum --seed 3 --timesteps 200000 --ppo.learning_rate 3e-4
+  puffer train --resume runs/cartpole-ppo-s0-20260101T000000Z"""
+    sub = _command(commands, "train", "train a policy", epilog)
+    sub.add_argument("env", metavar="ENV", nargs="?", help="environment: a native name or module:factory")
+    sub.add_argument("--algorithm", help="default: ppo")
+    sub.add_argument("--backend", help="default: native")
+    sub.add_argument("--timesteps", metavar="N", help="environment steps in total; switches early stopping off")
+    sub.add_argument("--num-envs", metavar="N", help="environments stepped together")
+    sub.add_argument("--threads", metavar="N", help="of the C core")
+    sub.add_argument("--seed", metavar="S", help="default: 0")
+    sub.add_argument("--config", metavar="FILE.toml", help="settings by section")
+    sub.add_argument("--resume", metavar="PATH", help="checkpoint or run folder to continue, with its settings")
+    sub.add_argument("--checkpoint-every", metavar="STEPS", help="environment steps between checkpoints")
+    sub.add_argument("--out", metavar="DIR", help="where run folders go; default: runs")
+
+
+def _eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _command(commands, "eval", "evaluate a checkpoint")
+    sub.add_argument("env", metavar="ENV")
+    sub.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint or run folder")
+    sub.add_argument("--episodes", metavar="N", default="100", help="default: 100")
+    sub.add_argument("--seed", metavar="S", default="0", help="default: 0")
+    sub.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most likely")
+    sub.add_argument("--render", action="store_true", help="draw an episode in the terminal as well")
+
+
+def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _command(commands, "bench", "measure speed on this machine, beside a yardstick of the same run")
+    sub.add_argument("env", metavar="ENV", nargs="?", default="cartpole", help="default: cartpole")
+    sub.add_argument("--mode", choices=("sim", "infer", "train", "kernels"), help="default: all")
+    sub.add_argument("--num-envs", metavar="N", default="4096", help="default: 4096")
+    sub.add_argument("--threads", metavar="N", default="0", help="default: one for each processor")
+    sub.add_argument("--seconds", metavar="S", default="1", help="of each measurement; default: 1")
+
+
+def _list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _command(commands, "list", "list environments, algorithms and back ends")
+    sub.add_argument("--options", action="store_true", help="every setting with its default")
+
+
+def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sub = _command(commands, "demo", "watch an episode in the terminal, played by a checkpoint or at random")
+    sub.add_argument("env", metavar="ENV")
+    sub.add_argument("--checkpoint", metavar="PATH", help="checkpoint or run folder; without it, random actions")
+    sub.add_argument("--steps", metavar="N", default="200", help="default: 200")
+    sub.add_argument("--fps", metavar="F", default="50", help="frames a second; 0: as fast as possible; default: 50")
+    sub.add_argument("--seed", metavar="S", default="0", help="default: 0")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns:
+        The exit code: 0 done, 1 failure, 2 usage, 130 interrupted.
+    """
+    top = parser()
+    try:
+        args, rest = top.parse_known_args(argv)
+    except SystemExit as stop:  # argparse has printed help, or the mistake
+        return stop.code if isinstance(stop.code, int) else 2
+    if args.command != "train" and rest:
+        print(f"puffer {args.command}: unknown argument {rest[0]}; see puffer {args.command} --help", file=sys.stderr)
+        return 2
+    return _run(args, rest)
+
+
+def _run(args: argparse.Namespace, rest: list[str]) -> int:
+    import importlib
+
+    from pufferlib_core.errors import ConfigError, PufferError, UnknownName
+
+    try:
+        command = importlib.import_module(f"pufferlib_cli.commands.{args.command}")
+        return int(command.run(args, rest))
+    except PufferError as error:
+        if args.debug:
+            raise
+        print(f"puffer {args.command}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, (ConfigError, UnknownName)) else 1
+    except KeyboardInterrupt:
+        print(f"puffer {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has left; the interpreter must not complain about it on exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
