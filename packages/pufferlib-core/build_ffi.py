@@ -14,7 +14,7 @@ CSRC = Path("src/pufferlib_core/csrc")  # relative: setuptools wants paths below
 def declarations() -> str:
     """What Python sees, in the order in which puffer.h includes the headers; the compiler reads the same text."""
     include = HERE / CSRC / "include"
-    names = re.findall(r'#include "(puffer/\w+\.h)"', (include / "puffer/puffer.h").read_text()) + ["puffer/puffer.h"]
+    names = [*re.findall(r'#include "(puffer/\w+\.h)"', (include / "puffer/puffer.h").read_text()), "puffer/puffer.h"]
     blocks = []
     for name in names:
         blocks += re.findall(r"/\* <cdef> \*/\n(.*?)/\* </cdef> \*/", (include / name).read_text(), re.DOTALL)

@@ -60,7 +60,8 @@ class Dashboard:
         ordered = sorted(self._latency)
         p50, p99 = (ordered[min(len(ordered) - 1, int(q * len(ordered)))] * 1e6 for q in (0.5, 0.99))
         spent = max(sum(self._split), 1e-9)
-        table = Table(title=f"puffer  {self._run['env']}  {self._run['algorithm']}  {self._run['backend']}  seed {self._run['seed']}")  # fmt: skip
+        run = self._run
+        table = Table(title=f"puffer  {run['env']}  {run['algorithm']}  {run['backend']}  seed {run['seed']}")
         for column in ("run", "", "learning", ""):
             table.add_column(column, justify="right" if not column else "left", min_width=12)
         rows = [

@@ -6,8 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from pufferlib_core import __version__
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 INTERRUPTED = 130
 
@@ -25,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str, epilog: str = "") -> argparse.ArgumentParser:  # fmt: skip
+def _command(commands: Commands, name: str, help: str, epilog: str = "") -> argparse.ArgumentParser:
     sub = commands.add_parser(
         name, help=help, description=help[0].upper() + help[1:] + ".", epilog=epilog, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,13 +36,13 @@ def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name
     sub.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON object as the last line of standard output, and nothing else there",
+        help="print one JSON object on standard output, and nothing else",
     )
     sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return sub
 
 
-def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _train(commands: Commands) -> None:
     epilog = """further settings:
   --SECTION.OPTION VALUE   for example --ppo.gamma 0.98 --policy.hidden 128,128 (`puffer list --options` shows all)
   PUFFER_SECTION__OPTION   the same from the environment: PUFFER_PPO__GAMMA=0.98
@@ -63,7 +66,7 @@ examples:
     sub.add_argument("--out", metavar="DIR", help="where run folders go; default: runs")
 
 
-def _eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _eval(commands: Commands) -> None:
     sub = _command(commands, "eval", "evaluate a checkpoint")
     sub.add_argument("env", metavar="ENV")
     sub.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint or run folder")
@@ -73,7 +76,7 @@ def _eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     sub.add_argument("--render", action="store_true", help="draw an episode in the terminal as well")
 
 
-def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _bench(commands: Commands) -> None:
     sub = _command(commands, "bench", "measure speed on this machine, beside a yardstick of the same run")
     sub.add_argument("env", metavar="ENV", nargs="?", default="cartpole", help="default: cartpole")
     sub.add_argument("--mode", choices=("sim", "infer", "train", "kernels"), help="default: all")
@@ -82,12 +85,12 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     sub.add_argument("--seconds", metavar="S", default="1", help="of each measurement; default: 1")
 
 
-def _list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _list(commands: Commands) -> None:
     sub = _command(commands, "list", "list environments, algorithms and back ends")
     sub.add_argument("--options", action="store_true", help="every setting with its default")
 
 
-def _demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _demo(commands: Commands) -> None:
     sub = _command(commands, "demo", "watch an episode in the terminal, played by a checkpoint or at random")
     sub.add_argument("env", metavar="ENV")
     sub.add_argument("--checkpoint", metavar="PATH", help="checkpoint or run folder; without it, random actions")

@@ -46,7 +46,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if dataclasses.is_dataclass(hints[name]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}{name} is a section of settings, got {value!r}")
-            made[name] = from_dict(hints[name], value, f"{prefix}{name}")  # type: ignore[arg-type]
+            made[name] = from_dict(hints[name], value, f"{prefix}{name}")
         else:
             made[name] = _checked(value, hints[name], fields[name].metadata, f"{prefix}{name}")
     return cls(**made)

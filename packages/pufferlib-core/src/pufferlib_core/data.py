@@ -17,7 +17,8 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     raw = np.zeros(size + 64, np.uint8)
     offset = -raw.ctypes.data % 64
-    return raw[offset : offset + size].view(kind).reshape(shape)
+    aligned: npt.NDArray[Any] = raw[offset : offset + size].view(kind).reshape(shape)
+    return aligned
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,12 @@ class Segment:
     @property
     def steps(self) -> int:
         """T."""
-        return self.reward.shape[0]
+        return int(self.reward.shape[0])
 
     @property
     def envs(self) -> int:
         """N."""
-        return self.reward.shape[1]
+        return int(self.reward.shape[1])
 
     @property
     def rows(self) -> int:

@@ -27,6 +27,10 @@ _CODES = {np.dtype(code): ctype for code, ctype in _CTYPES.items()}
 
 Array = npt.NDArray[Any]
 
+__all__ = [
+    "Array", "Pool", "check", "default_threads", "ffi", "gae", "isa", "isa_names", "lib", "memory", "pointer", "vtrace",
+]  # fmt: skip
+
 
 def pointer(array: Array, name: str, dtype: Any, shape: tuple[int, ...] | None = None, *, out: bool = False) -> Any:
     """C pointer to the numbers of an array; the caller keeps the array alive.
@@ -74,9 +78,7 @@ def isa() -> int:
         return int(lib.puf_isa_best())
     usable = isa_names()
     if wanted not in usable:
-        raise ConfigError(
-            f"PUFFER_ISA={wanted} is not usable here{suggest(wanted, usable)}; usable: {', '.join(usable)}"
-        )
+        raise ConfigError(f"PUFFER_ISA={wanted} is not usable here{suggest(wanted, usable)}; usable: {', '.join(usable)}")
     return usable[wanted]
 
 
@@ -110,9 +112,7 @@ class Pool:
 
 def default_threads(rows: int) -> int:
     """Threads worth starting for batches of `rows` rows: one for each 128, at most one for each processor."""
-    return max(
-        1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128)
-    )
+    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128))
 
 
 _F4, _U1 = np.dtype(np.float32), np.dtype(np.uint8)

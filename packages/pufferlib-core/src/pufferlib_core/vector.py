@@ -168,9 +168,7 @@ class VecEnv:
         """Starts new episodes where mask (N,) is true: what `disabled` autoreset needs."""
         chosen = np.ascontiguousarray(mask, np.uint8)
         flags = pointer(chosen, "mask", np.uint8, (self.num_envs,))
-        check(
-            lib.puf_vec_reset(self.handle, self.pool.exec, flags, ffi.from_buffer("float[]", self._step.obs)), "reset"
-        )
+        check(lib.puf_vec_reset(self.handle, self.pool.exec, flags, ffi.from_buffer("float[]", self._step.obs)), "reset")
         return self._step
 
     def step(self, action: Array, out: tuple[Segment, int] | None = None) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pufferlib_core.backends.native import NativePolicy, initial_params
+from pufferlib_core.backends import get_backend
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.loops.api import train
@@ -80,7 +81,8 @@ def inference(name: str, num_envs: int, threads: int, budget: float) -> list[Res
     spec = env_spec(name)
     policy_spec = PolicySpec(obs_space=spec.obs_space, action_space=spec.action_space, config=PolicyConfig())
     pool = Pool(threads)
-    policy = NativePolicy(policy_spec, initial_params(policy_spec, 0), None, pool)
+    native = get_backend("native", "infer")
+    policy = native.NativePolicy(policy_spec, native.initial_params(policy_spec, 0), None, pool)
     vec = VecEnv(spec, num_envs=num_envs, pool=pool)
     latest = vec.reset()  # its arrays are overwritten by each step
     obs = latest.obs.copy()
@@ -127,7 +129,7 @@ def kernels(budget: float) -> list[Result]:
         reward, value, next_value = (rng.normal(size=(t, n)).astype(np.float32) for _ in range(3))
         terminated, truncated = ((rng.random((t, n)) < 0.05).astype(np.uint8) for _ in range(2))
         out = np.empty((t, n), np.float32)
-        call = lambda: gae(reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95, out=out)  # noqa: B023, E731
+        call = functools.partial(gae, reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95, out=out)
         seconds = best_seconds(call, budget)
         moved = t * n * 18
         limit = moved / memcpy_rate(moved // 2, budget / 2)
@@ -146,13 +148,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if num_envs < 1 or budget <= 0:
         raise ConfigError("--num-envs must be at least 1 and --seconds above 0")
     env_spec(args.env)
-    modes = {
+    modes: dict[str, Callable[[], list[Result]]] = {
         "sim": lambda: simulation(args.env, num_envs, threads, budget),
         "infer": lambda: inference(args.env, num_envs, threads, budget),
         "train": lambda: training(args.env, num_envs, threads, budget),
         "kernels": lambda: kernels(budget),
     }
-    results = [result for mode, measure in modes.items() if args.mode in (None, mode) for result in measure()]
+    chosen = [measure for mode, measure in modes.items() if args.mode in (None, mode)]
+    results = [result for measure in chosen for result in measure()]
     name = next(key for key, value in isa_names().items() if value == isa())
     for result in results:
         result["settings"]["isa"] = name

@@ -37,9 +37,7 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
     obs, reward, episodes = vec.reset().obs, 0.0, 0
     live = sys.stdout.isatty()
     for t in range(steps):
-        action = (
-            policy.act(obs)[0] if policy is not None else spec.action_space.sample(rng)[None].astype(vec.action_dtype)
-        )
+        action = policy.act(obs)[0] if policy is not None else spec.action_space.sample(rng)[None].astype(vec.action_dtype)
         step = vec.step(np.ascontiguousarray(action))
         obs, reward, episodes = step.obs, reward + float(step.reward[0]), episodes + step.finished
         if live:

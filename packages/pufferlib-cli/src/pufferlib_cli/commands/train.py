@@ -87,8 +87,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 def _report(summary: dict[str, Any]) -> None:
     mean = summary["episode_return_mean"]
     reached = "no finished episode" if mean is None else f"return {mean:.1f} over the last episodes"
-    print(
-        f"{summary['steps']:,} steps in {summary['seconds']:.2f} s ({summary['steps_per_second']:,.0f} steps/s), {reached}"
-    )
+    print(f"{summary['steps']:,} steps in {summary['seconds']:.2f} s ({summary['steps_per_second']:,.0f} steps/s), {reached}")
     print(f"checkpoint: {summary['checkpoint']}")
     print(f"evaluate:   puffer eval {summary['env']} --checkpoint {summary['run_dir']}")

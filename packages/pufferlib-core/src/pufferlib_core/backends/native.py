@@ -42,9 +42,7 @@ def c_net(spec: PolicySpec) -> Any:
     net.action_kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
     net.action_size = spec.action_space.size
     if net.action_size > lib.PUF_MAX_HEADS:
-        raise ShapeError(
-            f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}"
-        )
+        raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}")
     for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
         net.action_n[k] = n
     return net
@@ -165,9 +163,7 @@ class NativePPO:
         self._memory = memory(lib.puf_ppo_bytes(self.policy.handle, self.rows, config.minibatch), "ppo")
         handle = ffi.new("puf_ppo **")
         where = ffi.from_buffer(self._memory)
-        check(
-            lib.puf_ppo_init(handle, where, self._memory.nbytes, self.policy.handle, self.rows, config.minibatch), "ppo"
-        )
+        check(lib.puf_ppo_init(handle, where, self._memory.nbytes, self.policy.handle, self.rows, config.minibatch), "ppo")
         self._ppo = handle[0]
         plane = (config.horizon, num_envs)
         self._advantage, self._target = aligned_zeros(plane, np.float32), aligned_zeros(plane, np.float32)
@@ -211,25 +207,23 @@ class NativePPO:
         """
         reward = self._rewards(segment)
         shape = (segment.steps, segment.envs)
-        f4 = lambda array: ffi.from_buffer("float[]", array)  # noqa: E731
-        u1 = lambda array: ffi.from_buffer("uint8_t[]", array)  # noqa: E731
         check(
             lib.puf_gae(
-                isa(), self.pool.exec, f4(self._advantage), f4(reward), f4(segment.value), f4(segment.next_value),
-                u1(segment.terminated), u1(segment.truncated), *shape, self.config.gamma, self.config.lam,
+                isa(), self.pool.exec, _f4(self._advantage), _f4(reward), _f4(segment.value), _f4(segment.next_value),
+                _u1(segment.terminated), _u1(segment.truncated), *shape, self.config.gamma, self.config.lam,
             ),
             "gae",
         )  # fmt: skip
         np.add(self._advantage, segment.value, out=self._target)
         batch = ffi.new("puf_batch *")
-        batch.obs, batch.action = f4(segment.obs), ffi.from_buffer(segment.action)
-        batch.logprob, batch.value, batch.valid = f4(segment.logprob), f4(segment.value), u1(segment.valid)
-        batch.advantage, batch.target, batch.rows = f4(self._advantage), f4(self._target), self.rows
+        batch.obs, batch.action = _f4(segment.obs), ffi.from_buffer(segment.action)
+        batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
+        batch.advantage, batch.target, batch.rows = _f4(self._advantage), _f4(self._target), self.rows
         metrics = ffi.new("puf_ppo_metrics *")
         step = ffi.from_buffer("int64_t[]", self.adam_step)
         status = lib.puf_ppo_update(
-            self._ppo, self.pool.exec, self._c_config(fraction), batch, self.seed, self.updates, f4(self.params),
-            f4(self.adam_m), f4(self.adam_v), step, metrics,
+            self._ppo, self.pool.exec, self._c_config(fraction), batch, self.seed, self.updates, _f4(self.params),
+            _f4(self.adam_m), _f4(self.adam_v), step, metrics,
         )  # fmt: skip
         if status == lib.PUF_ENONFINITE:
             raise NonFiniteError(
@@ -306,6 +300,14 @@ class NativePPO:
             self.return_moments.load(trainer, "return_norm/")
             self.running_return = np.array(trainer["return_norm/running"])
         self.policy.load(self.params, self.moments)
+
+
+def _f4(array: Array) -> Any:
+    return ffi.from_buffer("float[]", array)
+
+
+def _u1(array: Array) -> Any:
+    return ffi.from_buffer("uint8_t[]", array)
 
 
 def _split(spec: PolicySpec, flat: Array, prefix: str) -> dict[str, Array]:

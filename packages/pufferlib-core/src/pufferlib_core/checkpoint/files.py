@@ -81,9 +81,7 @@ def save_checkpoint(
     except OSError as error:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"cannot write {final}: {error.strerror or error}; earlier checkpoints are intact"
-        ) from error
+        raise CheckpointError(f"cannot write {final}: {error.strerror or error}; earlier checkpoints are intact") from error
     return final
 
 
@@ -104,9 +102,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     for name, rule in declared.items():
         data = _read(folder / name)
         if len(data) != rule["bytes"]:
-            raise CheckpointError(
-                f"{folder / name}: has {len(data)} bytes, its manifest says {rule['bytes']}: truncated?"
-            )
+            raise CheckpointError(f"{folder / name}: has {len(data)} bytes, its manifest says {rule['bytes']}: truncated?")
         if hashlib.sha256(data).hexdigest() != rule["sha256"]:
             raise CheckpointError(f"{folder / name}: its SHA-256 differs from the manifest's: the file is corrupted")
         if name == STATE:

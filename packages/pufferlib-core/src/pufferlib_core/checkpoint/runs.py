@@ -37,9 +37,7 @@ def create_run(out: Path, env: str, algorithm: str, seed: int) -> Path:
                 continue
             return folder
     except OSError as error:
-        raise RunError(
-            f"cannot create a run folder in {out}: {error.strerror or error}; choose another --out"
-        ) from error
+        raise RunError(f"cannot create a run folder in {out}: {error.strerror or error}; choose another --out") from error
     raise RunError(f"cannot create a run folder in {out}: ten thousand of this second exist")
 
 

@@ -58,11 +58,9 @@ def train(
     begin = time.perf_counter()
     given = nest(options or {}) | ({} if env is None else {"env": env})
     shorthands = {
-        name: settings.pop(name)
-        for name in ("timesteps", "num_envs", "threads", "checkpoint_every")
-        if name in settings
+        name: settings.pop(name) for name in ("timesteps", "num_envs", "threads", "checkpoint_every") if name in settings
     }
-    chosen = {name: value for name, value in shorthands.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in shorthands.items() if value is not None}
     if "timesteps" in chosen:
         chosen["stop_return"] = None
     section = dict(given.get("train", {})) | chosen

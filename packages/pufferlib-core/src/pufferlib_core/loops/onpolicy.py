@@ -179,7 +179,8 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
         for logger in loggers:
             logger.write(run.steps, metrics)
         progress = Progress(run.steps, settings.train.timesteps, run.learner.updates, metrics)
-        stopped = any([callback(progress) is True for callback in callbacks])  # every callback is called
+        answers = [callback(progress) for callback in callbacks]  # every callback is called
+        stopped = any(answer is True for answer in answers)
         if every and run.steps >= due:
             run.checkpoint()
             due += every

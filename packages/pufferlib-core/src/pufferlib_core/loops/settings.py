@@ -75,8 +75,8 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     for name in sections:
         if not isinstance(values.get(name, {}), Mapping):
             raise ConfigError(f"{name} is a section of settings, got {values[name]!r}")
-    made = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
-    train: TrainConfig = made["train"]  # type: ignore[assignment]
+    made: dict[str, Any] = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
+    train: TrainConfig = made["train"]
     algorithm.check(made[algorithm.name], train.num_envs)
     settings = Settings(
         env=given["env"],
@@ -85,7 +85,7 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
         seed=check_seed(values.get("seed", 0)),
         out=values.get("out", "runs"),
         train=train,
-        policy=made["policy"],  # type: ignore[arg-type]
+        policy=made["policy"],
         options=made[algorithm.name],
     )
     return settings, env, algorithm
