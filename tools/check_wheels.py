@@ -75,9 +75,7 @@ def one(folder: Path, pattern: str) -> Path:
     """The only file of that pattern."""
     found = list(folder.glob(pattern))
     if len(found) != 1:
-        raise Failure(
-            f"{folder.name}: {len(found)} files like {pattern}, expected one: {[path.name for path in found]}"
-        )
+        raise Failure(f"{folder.name}: expected one file like {pattern}, got {[path.name for path in found]}")
     return found[0]
 
 
