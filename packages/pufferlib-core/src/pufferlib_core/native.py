@@ -5,6 +5,7 @@ cffi reinterprets the bytes of a float64 array as float32 without a word; nothin
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -23,7 +24,7 @@ if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
     )
 
 _CTYPES = {"f4": "float[]", "i4": "int32_t[]", "u4": "uint32_t[]", "u1": "uint8_t[]", "i8": "int64_t[]"}
-_CODES = {np.dtype(code): ctype for code, ctype in _CTYPES.items()}
+_CODES = {np.dtype(code): ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
 
 Array = npt.NDArray[Any]
 
@@ -38,17 +39,24 @@ def pointer(array: Array, name: str, dtype: Any, shape: tuple[int, ...] | None =
     Raises:
         ShapeError: if dtype, shape, contiguity or (for `out`) writability is wrong.
     """
+    try:
+        if array.dtype == dtype and (shape is None or array.shape == shape):
+            return ffi.from_buffer(_CODES[array.dtype], array, out)
+    except (AttributeError, ValueError, BufferError):
+        pass  # said in detail below
+    raise ShapeError(_complaint(array, name, np.dtype(dtype), shape))
+
+
+def _complaint(array: Any, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> str:
     if not isinstance(array, np.ndarray):
-        raise ShapeError(f"{name} must be a numpy array, got {type(array).__name__}")
+        return f"{name} must be a numpy array, got {type(array).__name__}"
     if array.dtype != dtype:
-        raise ShapeError(f"{name} must be {np.dtype(dtype)}, got {array.dtype}")
+        return f"{name} must be {dtype}, got {array.dtype}"
     if shape is not None and array.shape != shape:
-        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+        return f"{name} must have shape {shape}, got {array.shape}"
     if not array.flags.c_contiguous:
-        raise ShapeError(f"{name} must be contiguous: pass np.ascontiguousarray({name})")
-    if out and not array.flags.writeable:
-        raise ShapeError(f"{name} is read-only")
-    return ffi.from_buffer(_CODES[array.dtype], array)
+        return f"{name} must be contiguous: pass np.ascontiguousarray({name})"
+    return f"{name} is read-only"
 
 
 def check(status: int, where: str) -> int:
@@ -67,8 +75,9 @@ def isa_names() -> dict[str, int]:
     return {ffi.string(lib.puf_isa_name(i)).decode(): i for i in range(lib.PUF_ISA_COUNT) if lib.puf_isa_usable(i)}
 
 
+@functools.cache
 def isa() -> int:
-    """The instruction set to use: the best one, or the one that PUFFER_ISA names.
+    """The instruction set to use: the best one, or the one that PUFFER_ISA names when it is first asked for.
 
     Raises:
         ConfigError: if PUFFER_ISA names one that is not usable here.
@@ -115,11 +124,11 @@ def default_threads(rows: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128))
 
 
-_F4, _U1 = np.dtype(np.float32), np.dtype(np.uint8)
+_F4, _U1, _BOOL = np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 def _flags(array: Array, name: str, shape: tuple[int, ...]) -> Any:
-    if isinstance(array, np.ndarray) and array.dtype == np.bool_:
+    if isinstance(array, np.ndarray) and array.dtype == _BOOL:
         array = array.view(np.uint8)
     return pointer(array, name, _U1, shape)
 

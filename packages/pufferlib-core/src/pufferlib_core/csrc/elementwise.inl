@@ -29,33 +29,33 @@ static int32_t vec_account(float *PUF_RESTRICT episode_return, int32_t *PUF_REST
     return found;
 }
 
-/* One row of advantages; `later` is the row after it (NULL in the last). */
-PUF_INLINE void gae_row(float *PUF_RESTRICT adv, const float *PUF_RESTRICT later, const float *PUF_RESTRICT reward,
-                        const float *PUF_RESTRICT value, const float *PUF_RESTRICT next_value,
-                        const uint8_t *PUF_RESTRICT terminated, const uint8_t *PUF_RESTRICT truncated, float gamma, float decay,
-                        int32_t count) {
-    PUF_IVDEP
-    for (int32_t i = 0; i < count; i++) {
-        const float next = terminated[i] ? 0.0f : next_value[i];
-        const float delta = (reward[i] + gamma * next) - value[i];
-        const float carried = (terminated[i] | truncated[i]) ? 0.0f : (later != NULL ? later[i] : 0.0f);
-        adv[i] = delta + decay * carried;
+/* `vecs` vectors of columns, whose advantages of the later row stay in registers; the last vector holds `rest` columns.
+ * Multiply and add, not FMA; an ended row is its delta (selected, so that NaN of the next episode cannot leak). */
+PUF_INLINE void gae_columns(const puf_returns_args *a, int32_t first, int vecs, int32_t rest) {
+    const vf gamma = vset(a->gamma), decay = vset(a->gamma * a->lam), zero = vset(0.0f);
+    vf later[4];
+    for (int v = 0; v < vecs; v++) { later[v] = zero; }
+    for (int32_t t = a->t_len - 1; t >= 0; t--) {
+        const int64_t at = (int64_t)t * a->n + first;
+        for (int v = 0; v < vecs; v++) {
+            const int64_t k = at + v * VW;
+            const int32_t lanes = v == vecs - 1 ? rest : VW;
+            const vm terminated = vflags_n(a->terminated + k, lanes);
+            const vm ended = vorm(terminated, vflags_n(a->truncated + k, lanes));
+            const vf next = vselect(terminated, zero, vload_n(a->next_value + k, lanes));
+            const vf delta = (vload_n(a->reward + k, lanes) + gamma * next) - vload_n(a->value + k, lanes);
+            later[v] = vselect(ended, delta, delta + decay * later[v]);
+            vstore_n(a->adv + k, later[v], lanes);
+        }
     }
 }
 
 static void kernel_gae(const puf_returns_args *a, int32_t first, int32_t count) {
-    const float decay = a->gamma * a->lam;
-    for (int32_t t = a->t_len - 1; t >= 0; t--) {
-        const int64_t at = (int64_t)t * a->n + first;
-        const float *later = t == a->t_len - 1 ? NULL : a->adv + at + a->n;
-        if (count == 8) { /* a known count unrolls to one vector */
-            gae_row(a->adv + at, later, a->reward + at, a->value + at, a->next_value + at, a->terminated + at,
-                    a->truncated + at, a->gamma, decay, 8);
-        } else {
-            gae_row(a->adv + at, later, a->reward + at, a->value + at, a->next_value + at, a->terminated + at,
-                    a->truncated + at, a->gamma, decay, count);
-        }
-    }
+    const int32_t end = first + count;
+    int32_t at = first;
+    for (; at + 4 * VW <= end; at += 4 * VW) { gae_columns(a, at, 4, VW); }
+    for (; at + VW <= end; at += VW) { gae_columns(a, at, 1, VW); }
+    if (at < end) { gae_columns(a, at, 1, end - at); }
 }
 
 static void kernel_vtrace(const puf_returns_args *a, int32_t first, int32_t count) {

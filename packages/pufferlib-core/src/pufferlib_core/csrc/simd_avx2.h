@@ -46,3 +46,27 @@ PUF_INLINE vf vsum_rows(const vf *r) {
 #define VSRAI(a, n) _mm256_srai_epi32(a, n)
 #define VANDM(a, b) _mm256_and_ps(a, b)
 #define VNOTM(a) _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))
+PUF_INLINE vi vfirst(int32_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+PUF_INLINE vf vload_n(const float *p, int32_t n) {
+    return n >= VW ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vfirst(n));
+}
+PUF_INLINE void vstore_n(float *p, vf x, int32_t n) {
+    if (n >= VW) {
+        _mm256_storeu_ps(p, x);
+    } else {
+        _mm256_maskstore_ps(p, vfirst(n), x);
+    }
+}
+PUF_INLINE vm vflags_n(const uint8_t *p, int32_t n) {
+    uint64_t bytes = 0;
+    if (n >= VW) {
+        puf_copy(&bytes, p, 8);
+    } else {
+        for (int32_t i = 0; i < n; i++) { bytes |= (uint64_t)p[i] << (8 * i); }
+    }
+    const __m256i wide = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(wide, _mm256_setzero_si256()));
+}
+PUF_INLINE vm vorm(vm a, vm b) { return _mm256_or_ps(a, b); }

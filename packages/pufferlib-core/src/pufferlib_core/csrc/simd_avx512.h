@@ -51,3 +51,11 @@ PUF_INLINE vf vsum_rows(const vf *r) {
 #define VSRAI(a, n) _mm512_srai_epi32(a, n)
 #define VANDM(a, b) ((vm)((a) & (b)))
 #define VNOTM(a) ((vm)~(a))
+PUF_INLINE __mmask16 vfirst(int32_t n) { return (__mmask16)(n >= VW ? 0xFFFFu : (1u << n) - 1u); }
+PUF_INLINE vf vload_n(const float *p, int32_t n) { return _mm512_maskz_loadu_ps(vfirst(n), p); }
+PUF_INLINE void vstore_n(float *p, vf x, int32_t n) { _mm512_mask_storeu_ps(p, vfirst(n), x); }
+PUF_INLINE vm vflags_n(const uint8_t *p, int32_t n) {
+    const __m128i bytes = _mm_maskz_loadu_epi8(vfirst(n), p);
+    return _mm_test_epi8_mask(bytes, bytes);
+}
+PUF_INLINE vm vorm(vm a, vm b) { return (vm)(a | b); }

@@ -36,3 +36,11 @@ PUF_INLINE vi vaddi(vi a, vi b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
 #define VSRAI(a, n) ((a) >> (n))
 #define VANDM(a, b) ((a) & (b))
 #define VNOTM(a) (~(a))
+/* Reads and writes of the first n lanes, unaligned; the others are 0 and are not touched. */
+PUF_INLINE vf vload_n(const float *p, int32_t n) { return n > 0 ? *p : 0.0f; }
+PUF_INLINE void vstore_n(float *p, vf x, int32_t n) {
+    if (n > 0) { *p = x; }
+}
+/* Lanes whose byte is not 0. */
+PUF_INLINE vm vflags_n(const uint8_t *p, int32_t n) { return n > 0 && *p ? 0xFFFFFFFFu : 0u; }
+PUF_INLINE vm vorm(vm a, vm b) { return a | b; }
