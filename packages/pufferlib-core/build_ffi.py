@@ -26,8 +26,8 @@ def flags() -> list[str]:
     if sys.platform == "win32":
         return ["/O2", "/std:c11", "/fp:precise"]
     werror = ["-Werror"] if os.environ.get("PUFFER_WERROR") == "1" else []
-    return ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-fvisibility=hidden",
-            "-pthread", "-g0", "-Wall", "-Wextra", *werror]  # fmt: skip
+    return ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv",
+            "-fvisibility=hidden", "-pthread", "-g0", "-Wall", "-Wextra", *werror]  # fmt: skip
 
 
 ffi = FFI()
