@@ -10,52 +10,29 @@ static void FN(step)(const void *config, void *memory, int32_t n, int32_t first,
     (void)config;
     (void)cost;
     (void)truncated;
-    for (int32_t at = first; at < first + count; at += CARTPOLE_BLOCK) {
-        const int32_t rows = first + count - at < CARTPOLE_BLOCK ? first + count - at : CARTPOLE_BLOCK;
-        PUF_ALIGNED(64) float row[4][CARTPOLE_BLOCK];
-        PUF_ALIGNED(64) int32_t over[CARTPOLE_BLOCK];
-        /* Planes are padded to whole blocks, so the arithmetic may run past `rows`; actions may not be read there. */
-        PUF_ALIGNED(64) int32_t pushes[CARTPOLE_BLOCK] = {0};
-        puf_copy(pushes, push + at, (size_t)rows * 4);
-        for (int32_t i = 0; i < CARTPOLE_BLOCK; i++) {
-            const int32_t k = at + i;
-            const float x = xs[k], x_dot = x_dots[k], theta = thetas[k], theta_dot = theta_dots[k];
-            const float force = pushes[i] == 1 ? FORCE : -FORCE;
-            float sine, cosine;
-            puf_sincos(theta, &sine, &cosine);
-            const float temp = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sine) * (1.0f / TOTAL_MASS);
-            const float theta_acc = (GRAVITY * sine - cosine * temp) /
-                                    (LENGTH * (4.0f / 3.0f - POLE_MASS * (cosine * cosine) * (1.0f / TOTAL_MASS)));
-            const float x_acc = temp - POLE_MASS_LENGTH * theta_acc * cosine * (1.0f / TOTAL_MASS);
-            const float new_x = x + TAU * x_dot, new_x_dot = x_dot + TAU * x_acc;
-            const float new_theta = theta + TAU * theta_dot, new_theta_dot = theta_dot + TAU * theta_acc;
-            row[0][i] = new_x;
-            row[1][i] = new_x_dot;
-            row[2][i] = new_theta;
-            row[3][i] = new_theta_dot;
-            over[i] = (puf_abs(new_x) > X_LIMIT) | (puf_abs(new_theta) > THETA_LIMIT);
-        }
-        puf_copy(xs + at, row[0], sizeof row[0]);
-        puf_copy(x_dots + at, row[1], sizeof row[1]);
-        puf_copy(thetas + at, row[2], sizeof row[2]);
-        puf_copy(theta_dots + at, row[3], sizeof row[3]);
-        float *PUF_RESTRICT to = obs + 4 * (int64_t)at;
-        if (rows == CARTPOLE_BLOCK) {
-            for (int32_t i = 0; i < CARTPOLE_BLOCK; i++) {
-                to[4 * i] = row[0][i];
-                to[4 * i + 1] = row[1][i];
-                to[4 * i + 2] = row[2][i];
-                to[4 * i + 3] = row[3][i];
-                reward[at + i] = 1.0f;
-                terminated[at + i] = (uint8_t)over[i];
-            }
-        } else {
-            for (int32_t i = 0; i < rows; i++) {
-                for (int32_t j = 0; j < 4; j++) { to[4 * i + j] = row[j][i]; }
-                reward[at + i] = 1.0f;
-                terminated[at + i] = (uint8_t)over[i];
-            }
-        }
+    for (int32_t k = first; k < first + count; k++) {
+        const float x = xs[k], x_dot = x_dots[k], theta = thetas[k], theta_dot = theta_dots[k];
+        const float force = push[k] == 1 ? FORCE : -FORCE;
+        float sine, cosine;
+        puf_sincos(theta, &sine, &cosine);
+        const float temp = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sine) * (1.0f / TOTAL_MASS);
+        const float theta_acc = (GRAVITY * sine - cosine * temp) /
+                                (LENGTH * (4.0f / 3.0f - POLE_MASS * (cosine * cosine) * (1.0f / TOTAL_MASS)));
+        const float x_acc = temp - POLE_MASS_LENGTH * theta_acc * cosine * (1.0f / TOTAL_MASS);
+        xs[k] = x + TAU * x_dot;
+        x_dots[k] = x_dot + TAU * x_acc;
+        thetas[k] = theta + TAU * theta_dot;
+        theta_dots[k] = theta_dot + TAU * theta_acc;
+    }
+    for (int32_t k = first; k < first + count; k++) {
+        obs[4 * (int64_t)k] = xs[k];
+        obs[4 * (int64_t)k + 1] = x_dots[k];
+        obs[4 * (int64_t)k + 2] = thetas[k];
+        obs[4 * (int64_t)k + 3] = theta_dots[k];
+    }
+    for (int32_t k = first; k < first + count; k++) {
+        reward[k] = 1.0f;
+        terminated[k] = (uint8_t)((int)(puf_abs(xs[k]) > X_LIMIT) | (int)(puf_abs(thetas[k]) > THETA_LIMIT));
     }
 }
 
