@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from pufferlib_core import native
 from pufferlib_core.errors import ConfigError, ShapeError
 

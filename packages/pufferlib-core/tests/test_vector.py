@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from pufferlib_core import make_vec, native
 from pufferlib_core.errors import ConfigError, EnvError, NativeError, ShapeError, UnknownName
 from pufferlib_core.spaces import Box, Discrete
@@ -205,7 +204,9 @@ def test_a_state_of_another_size_is_refused():
 
 def test_spaces_must_match_the_table():
     cartpole = env_spec("cartpole")
-    wrong = EnvSpec(name="wrong", obs_space=Box(-1, 1, (5,)), action_space=Discrete(2), max_episode_steps=1, table=cartpole.table)
+    wrong = EnvSpec(
+        name="wrong", obs_space=Box(-1, 1, (5,)), action_space=Discrete(2), max_episode_steps=1, table=cartpole.table
+    )
     with pytest.raises(EnvError, match="do not match"):
         VecEnv(wrong, num_envs=1)
 

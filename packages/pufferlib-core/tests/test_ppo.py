@@ -1,0 +1,285 @@
+"""PPO in the core: its loss and gradient against formulas in float64, its independence of threads and of rows that are not valid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pufferlib_core import native
+from pufferlib_core.algorithms.ppo import PPOConfig, check_config
+from pufferlib_core.backends import get_backend
+from pufferlib_core.config import from_dict
+from pufferlib_core.errors import ConfigError, NativeError, ShapeError
+from pufferlib_core.native import ffi, lib
+from pufferlib_core.policies import PolicyConfig, PolicySpec
+from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+NATIVE = get_backend("native", "ppo.update")
+OBS = Box(-10, 10, (5,))
+ACTIONS = {"discrete": Discrete(3), "multi": MultiDiscrete([2, 4]), "binary": MultiBinary(2), "gauss": Box(-1, 1, (2,))}
+
+
+def make_spec(kind: str = "discrete", **config) -> PolicySpec:
+    options = {"hidden": [12, 9]} | config
+    return PolicySpec(obs_space=OBS, action_space=ACTIONS[kind], config=from_dict(PolicyConfig, options))
+
+
+def forward64(spec: PolicySpec, flat: np.ndarray, obs: np.ndarray):
+    """Logits and values by the definition, float64."""
+    p = {t.name: flat[t.offset : t.offset + t.size].reshape(t.shape).astype(np.float64) for t in spec.tensors()}
+    act = np.tanh if spec.config.activation == "tanh" else lambda x: np.maximum(x, 0)
+
+    def trunk(part):
+        h = obs.astype(np.float64)
+        for k in range(len(spec.config.hidden)):
+            h = act(h @ p[f"{part}.{k}.weight"].T + p[f"{part}.{k}.bias"])
+        return h
+
+    actor, critic = (trunk("actor"), trunk("critic")) if spec.config.separate else (trunk("trunk"),) * 2
+    logits = actor @ p["policy.weight"].T + p["policy.bias"]
+    value = (critic @ p["value.weight"].T + p["value.bias"])[:, 0]
+    return logits, value, p.get("log_std")
+
+
+def dist64(spec, logits, log_std, action, mask=None):
+    """Log-probability and entropy by the definition."""
+    if spec.continuous:
+        z = (action - logits) * np.exp(-log_std)
+        lp = (-0.5 * z**2 - log_std - 0.5 * np.log(2 * np.pi)).sum(1)
+        return lp, np.broadcast_to((log_std + 0.5 + 0.5 * np.log(2 * np.pi)).sum(), lp.shape)
+    lp, ent, first = 0.0, 0.0, 0
+    chosen = action.reshape(len(action), -1)
+    for k, n in enumerate(spec.action_space.nvec):
+        x = logits[:, first : first + n]
+        if mask is not None:
+            x = np.where(mask[:, first : first + n] != 0, x, -np.inf)
+        x = x - x.max(1, keepdims=True)
+        logp = x - np.log(np.exp(x).sum(1, keepdims=True))
+        prob = np.exp(logp)
+        lp = lp + np.take_along_axis(logp, chosen[:, k : k + 1], 1)[:, 0]
+        ent = ent - np.where(prob > 0, prob * np.where(prob > 0, logp, 0), 0).sum(1)
+        first += n
+    return lp, ent
+
+
+def loss64(spec, config, flat, batch, index):
+    """The total loss of rows, as docs/ppo.md states it."""
+    rows = index[batch["valid"][index] != 0]
+    logits, value, log_std = forward64(spec, flat, batch["obs"][rows])
+    mask = batch["mask"][rows] if batch["mask"] is not None else None
+    lp, ent = dist64(spec, logits, log_std, batch["action"][rows], mask)
+    adv = batch["advantage"][rows].astype(np.float64)
+    if config.normalize_advantage and len(rows) > 1:
+        adv = (adv - adv.mean()) / (adv.std() + 1e-8)
+    ratio = np.exp(lp - batch["logprob"][rows])
+    objective = np.minimum(ratio * adv, np.clip(ratio, 1 - config.clip, 1 + config.clip) * adv)
+    if config.dual_clip:
+        objective = np.where(adv < 0, np.maximum(objective, config.dual_clip * adv), objective)
+    error = (value - batch["target"][rows]) ** 2
+    if config.value_clip:
+        old = batch["value"][rows]
+        error = np.maximum(
+            error, (old + np.clip(value - old, -config.value_clip, config.value_clip) - batch["target"][rows]) ** 2
+        )
+    parts = -objective.mean(), 0.5 * error.mean(), ent.mean()
+    return parts[0] + config.value_coef * parts[1] - config.entropy_coef * parts[2], parts
+
+
+def make_batch(spec, rows, seed=0, masked=False):
+    rng = np.random.default_rng(seed)
+    space = spec.action_space
+    mask = None
+    if masked:
+        mask = (rng.random((rows, spec.logits)) < 0.7).astype(np.uint8)
+        first = 0
+        for n in space.nvec:
+            mask[:, first] = 1
+            first += n
+    if spec.continuous:
+        action = rng.normal(size=(rows, space.size)).astype(np.float32)
+    else:
+        action = np.stack([rng.integers(0, 1 if masked else n, rows) for n in space.nvec], 1).astype(np.int32)
+        action = np.ascontiguousarray(action.reshape(rows, *space.shape))
+    f4 = lambda: rng.normal(size=rows).astype(np.float32)
+    return {"obs": rng.normal(size=(rows, 5)).astype(np.float32), "action": action, "mask": mask, "logprob": f4() * 0.3 - 1.2,
+            "advantage": f4(), "target": f4(), "value": f4(), "valid": np.ones(rows, np.uint8)}  # fmt: skip
+
+
+def gradient(spec, config, params, batch, index, threads=1):
+    """Loss parts and gradient by the core."""
+    rows = len(batch["obs"])
+    pool = native.Pool(threads)
+    policy = NATIVE.NativePolicy(spec, params, None, pool)
+    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows), "ppo")
+    handle = ffi.new("puf_ppo **")
+    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows), "ppo")
+    b = ffi.new("puf_batch *")
+    b.obs, b.action, b.rows = ffi.from_buffer("float[]", batch["obs"]), ffi.from_buffer(batch["action"]), rows
+    for name in ("logprob", "advantage", "target", "value"):
+        setattr(b, name, ffi.from_buffer("float[]", batch[name]))
+    b.valid = ffi.from_buffer("uint8_t[]", batch["valid"])
+    if batch["mask"] is not None:
+        b.action_mask = ffi.from_buffer("uint8_t[]", batch["mask"])
+    c = ffi.new("puf_ppo_config *")
+    for name in ("clip", "value_clip", "dual_clip", "value_coef", "entropy_coef", "normalize_advantage", "epochs"):
+        setattr(c, name, getattr(config, name))
+    c.minibatch = rows
+    grads, metrics = np.zeros(spec.params, np.float32), ffi.new("puf_ppo_metrics *")
+    index = index.astype(np.int32)
+    status = lib.puf_ppo_gradient(
+        handle[0], pool.exec, c, b, ffi.from_buffer("int32_t[]", index), len(index), ffi.from_buffer("float[]", params),
+        ffi.from_buffer("float[]", grads), metrics,
+    )  # fmt: skip
+    native.check(status, "gradient")
+    return grads, metrics
+
+
+CASES = {
+    "discrete": ("discrete", {}, {}, False),
+    "relu separate": ("discrete", {"activation": "relu", "separate": True}, {}, False),
+    "multi-discrete": ("multi", {}, {"entropy_coef": 0.05}, False),
+    "masked": ("multi", {}, {"entropy_coef": 0.05}, True),
+    "binary": ("binary", {"hidden": [7]}, {"value_clip": 0.3}, False),
+    "gaussian": ("gauss", {"log_std_init": -0.3}, {"entropy_coef": 0.05}, False),
+    "gaussian separate": ("gauss", {"separate": True, "hidden": [16, 16, 16]}, {"dual_clip": 2.0}, False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("isa", sorted(native.isa_names()))
+def test_gradient_is_that_of_the_loss(case, isa, monkeypatch):
+    monkeypatch.setenv("PUFFER_ISA", isa)
+    native.isa.cache_clear()
+    kind, policy_options, ppo_options, masked = CASES[case]
+    spec = make_spec(kind, **policy_options)
+    config = from_dict(PPOConfig, {"normalize_advantage": True, "entropy_coef": 0.01} | ppo_options)
+    rng = np.random.default_rng(1)
+    params = NATIVE.initial_params(spec, 3) + rng.normal(size=spec.params).astype(np.float32) * 0.2
+    batch = make_batch(spec, 83, masked=masked)
+    index = rng.permutation(83)[:70]
+    grads, metrics = gradient(spec, config, params, batch, index)
+    native.isa.cache_clear()
+    _, parts = loss64(spec, config, params, batch, index)
+    assert [metrics.policy_loss, metrics.value_loss, metrics.entropy] == pytest.approx(parts, rel=2e-4, abs=2e-5)
+    direction = rng.normal(size=spec.params)
+    for k in range(3):  # along random directions, and one parameter of each tensor
+        direction = rng.normal(size=spec.params) if k else grads.astype(np.float64)
+        h = 1e-5 / np.abs(direction).max()
+        plus, minus = (loss64(spec, config, params.astype(np.float64) + s * h * direction, batch, index)[0] for s in (1, -1))
+        assert grads.astype(np.float64) @ direction == pytest.approx((plus - minus) / (2 * h), rel=2e-3, abs=1e-4)
+    for t in spec.tensors():
+        unit = np.zeros(spec.params)
+        unit[t.offset + t.size // 2] = 1e-5
+        plus, minus = (loss64(spec, config, params.astype(np.float64) + s * unit, batch, index)[0] for s in (1, -1))
+        assert grads[t.offset + t.size // 2] == pytest.approx((plus - minus) / 2e-5, rel=5e-3, abs=2e-4), t.name
+
+
+def test_gradient_does_not_depend_on_threads_or_on_rows_that_are_not_valid():
+    spec = make_spec("multi")
+    config = PPOConfig()
+    params = NATIVE.initial_params(spec, 3)
+    batch = make_batch(spec, 900)
+    batch["valid"][::3] = 0
+    index = np.random.default_rng(0).permutation(900)
+    one, _ = gradient(spec, config, params, batch, index)
+    assert gradient(spec, config, params, batch, index, threads=3)[0].tobytes() == one.tobytes()
+    for name in ("obs", "logprob", "advantage", "target", "value"):
+        batch[name][::3] = np.nan
+    assert gradient(spec, config, params, batch, index, threads=2)[0].tobytes() == one.tobytes()
+
+
+@pytest.mark.parametrize(("pair", "dual", "expected"), [
+    ((1.5, 1), 0, -1.2), ((0.5, 1), 0, -0.5), ((1.5, -1), 0, 1.5), ((0.5, -1), 0, 0.8), ((4, -1), 0, 4), ((4, -1), 3, 3),
+])  # fmt: skip
+def test_clipped_loss_worked_numbers(pair, dual, expected):
+    spec = make_spec()
+    params = NATIVE.initial_params(spec, 0)
+    batch = make_batch(spec, 1)
+    logits, _, _ = forward64(spec, params, batch["obs"])
+    lp, _ = dist64(spec, logits, None, batch["action"])
+    batch["logprob"][:] = lp - np.log(pair[0])
+    batch["advantage"][:] = pair[1]
+    config = from_dict(PPOConfig, {"normalize_advantage": False, "dual_clip": float(dual)})
+    _, metrics = gradient(spec, config, params, batch, np.array([0]))
+    assert metrics.policy_loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_forward_act_and_position_independence(kind):
+    spec = make_spec(kind, hidden=[33, 20])
+    params = NATIVE.initial_params(spec, 4)
+    obs = np.random.default_rng(2).normal(size=(101, 5)).astype(np.float32)
+    policy = NATIVE.NativePolicy(spec, params, None, native.Pool(3))
+    logits, value = policy.forward(obs)
+    expected = forward64(spec, params, obs)
+    np.testing.assert_allclose(logits, expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(value, expected[1], rtol=1e-5, atol=1e-6)
+    for i in (0, 31, 32, 100):
+        alone, value_alone = policy.forward(obs[i : i + 1])
+        assert alone.tobytes() == logits[i : i + 1].tobytes()
+        assert value_alone[0] == value[i]
+    action, logprob, _ = policy.act(obs, greedy=False, seed=1, step=7)
+    lp, _ = dist64(spec, expected[0], expected[2], action)
+    np.testing.assert_allclose(logprob, lp, rtol=1e-4, atol=1e-5)
+    again, _, _ = policy.act(obs, greedy=False, seed=1, step=7)
+    assert again.tobytes() == action.tobytes()
+    assert policy.act(obs, greedy=False, seed=1, step=8)[0].tobytes() != action.tobytes()
+
+
+def test_sampling_follows_the_probabilities_and_masks():
+    spec = make_spec("discrete")
+    params = NATIVE.initial_params(spec, 0)
+    last = next(t for t in spec.tensors() if t.name == "policy.bias")
+    params[last.offset : last.offset + 3] = np.log([0.2, 0.5, 0.3])
+    policy = NATIVE.NativePolicy(spec, params, None, native.Pool(1))
+    obs = np.zeros((50_000, 5), np.float32)
+    action, _, _ = policy.act(obs, greedy=False)
+    np.testing.assert_allclose(np.bincount(action) / len(action), [0.2, 0.5, 0.3], atol=0.01)
+    mask = np.tile(np.array([1, 0, 1], np.uint8), (len(obs), 1))
+    masked, logprob, _ = policy.act(obs, greedy=False, action_mask=mask)
+    np.testing.assert_allclose(np.bincount(masked, minlength=3) / len(masked), [0.4, 0, 0.6], atol=0.01)
+    assert logprob[masked == 0][0] == pytest.approx(np.log(0.4), rel=1e-4)
+    assert (policy.act(obs[:4])[0] == 1).all()
+    assert (policy.act(obs[:4], action_mask=mask[:4])[0] == 2).all()
+    with pytest.raises(NativeError, match="mask"):
+        policy.act(obs[:1], action_mask=np.zeros((1, 3), np.uint8))
+
+
+def test_gaussian_samples_have_the_stated_moments():
+    spec = make_spec("gauss", log_std_init=-0.5)
+    policy = NATIVE.NativePolicy(spec, NATIVE.initial_params(spec, 0), None, native.Pool(1))
+    action, _, _ = policy.act(np.zeros((60_000, 5), np.float32), greedy=False)
+    np.testing.assert_allclose(action.mean(0), 0, atol=0.02)
+    np.testing.assert_allclose(action.std(0), np.exp(-0.5), rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "gauss"])
+def test_initial_parameters_are_orthogonal_and_laid_out_as_named(kind):
+    spec = make_spec(kind, hidden=[8, 16], separate=kind == "gauss")
+    params = NATIVE.initial_params(spec, 1)
+    net = NATIVE.c_net(spec)
+    assert lib.puf_net_params(net) == spec.params
+    for i, t in enumerate(spec.tensors()):
+        tensor = ffi.new("puf_tensor *")
+        assert lib.puf_net_tensor(net, i, tensor) == 0
+        assert (tensor.offset, tensor.rows * tensor.cols) == (t.offset, t.size)
+        w = params[t.offset : t.offset + t.size].reshape(t.shape).astype(np.float64)
+        if len(t.shape) == 1:
+            assert (w == 0).all()
+            continue
+        gain = {"policy.weight": 0.01, "value.weight": 1.0}.get(t.name, np.sqrt(2))
+        gram = w @ w.T if t.shape[0] <= t.shape[1] else w.T @ w
+        np.testing.assert_allclose(gram, gain**2 * np.eye(len(gram)), atol=1e-5 * gain)
+
+
+def test_settings_that_contradict_each_other():
+    with pytest.raises(
+        ConfigError, match=r"ppo.minibatch=2048 does not divide num_envs \* horizon = 6400; nearest that does: 1600"
+    ):
+        check_config(PPOConfig(horizon=64, minibatch=2048), 100)
+    with pytest.raises(ConfigError, match="dual_clip"):
+        check_config(PPOConfig(dual_clip=0.5), 64)
+    check_config(PPOConfig(), 64)
+    with pytest.raises(ShapeError, match="layers"):
+        NATIVE.c_net(make_spec(hidden=[4] * 9))
+    with pytest.raises(ConfigError, match="cannot fly"):
+        get_backend("native", "fly")
