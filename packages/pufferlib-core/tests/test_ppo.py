@@ -1,4 +1,4 @@
-"""PPO in the core: its loss and gradient against formulas in float64, its independence of threads and of rows that are not valid."""
+"""PPO in the core: loss and gradient against formulas in float64, independence of threads and of invalid rows."""
 
 from __future__ import annotations
 
@@ -99,7 +99,10 @@ def make_batch(spec, rows, seed=0, masked=False):
     else:
         action = np.stack([rng.integers(0, 1 if masked else n, rows) for n in space.nvec], 1).astype(np.int32)
         action = np.ascontiguousarray(action.reshape(rows, *space.shape))
-    f4 = lambda: rng.normal(size=rows).astype(np.float32)
+
+    def f4():
+        return rng.normal(size=rows).astype(np.float32)
+
     return {"obs": rng.normal(size=(rows, 5)).astype(np.float32), "action": action, "mask": mask, "logprob": f4() * 0.3 - 1.2,
             "advantage": f4(), "target": f4(), "value": f4(), "valid": np.ones(rows, np.uint8)}  # fmt: skip
 

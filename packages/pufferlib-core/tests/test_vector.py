@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from pufferlib_core import make_vec, native
@@ -71,7 +73,7 @@ def test_same_step_returns_the_next_first_observation_and_keeps_the_last():
 
 def test_next_step_resets_in_a_row_that_is_not_valid():
     rows = run_modes("next_step")
-    for now, after in zip(rows, rows[1:], strict=False):
+    for now, after in itertools.pairwise(rows):
         for i in np.flatnonzero(now[3]):
             assert abs(now[0][i, 2]) > 0.2 or abs(now[0][i, 0]) > 2.4  # the last observation itself
             assert after[5][i] == 0
@@ -203,9 +205,12 @@ def test_a_state_of_another_size_is_refused():
 
 
 def test_spaces_must_match_the_table():
-    cartpole = env_spec("cartpole")
     wrong = EnvSpec(
-        name="wrong", obs_space=Box(-1, 1, (5,)), action_space=Discrete(2), max_episode_steps=1, table=cartpole.table
+        name="wrong",
+        obs_space=Box(-1, 1, (5,)),
+        action_space=Discrete(2),
+        max_episode_steps=1,
+        table=env_spec("cartpole").table,
     )
     with pytest.raises(EnvError, match="do not match"):
         VecEnv(wrong, num_envs=1)

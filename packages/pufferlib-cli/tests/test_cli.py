@@ -1,0 +1,229 @@
+"""The puffer command, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pufferlib_cli.main import main
+from pufferlib_core import load_checkpoint
+
+KEYS = {"env", "algorithm", "backend", "seed", "steps", "seconds", "startup_seconds", "steps_per_second",
+        "episode_return_mean", "episodes", "run_dir", "checkpoint", "best_checkpoint"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    assert main(["train", "cartpole", "--timesteps", "2048", "--out", str(out), "--json"]) == 0
+    return next(out.iterdir())
+
+
+def config(path: Path) -> dict:
+    import tomllib
+
+    return tomllib.loads((path / "config.toml").read_text())
+
+
+def test_train_json(tmp_path, capsys):
+    assert main(["train", "cartpole", "--timesteps", "4096", "--out", str(tmp_path), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 1
+    summary = json.loads(out)
+    assert set(summary) == KEYS
+    assert summary["steps"] == 4096
+    assert load_checkpoint(summary["checkpoint"]).state["steps"] == 4096
+
+
+def test_plain_output(tmp_path, capsys):
+    assert main(["train", "cartpole", "--timesteps", "2048", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "training cartpole with ppo on native" in out
+    assert "puffer eval cartpole --checkpoint" in out
+
+
+def test_eval_json_and_text(run, capsys):
+    assert main(["eval", "cartpole", "--checkpoint", str(run), "--episodes", "8", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {"env", "episodes", "episode_return_mean", "episode_return_std", "episode_length_mean"}
+    assert main(["eval", "cartpole", "--checkpoint", str(run), "--episodes", "8", "--stochastic", "--render"]) == 0
+    assert "8 episodes" in capsys.readouterr().out
+
+
+def test_precedence(tmp_path, monkeypatch):
+    file = tmp_path / "c.toml"
+    file.write_text("seed = 1\n[ppo]\nepochs = 1\ngamma = 0.9\nlam = 0.5\n")
+    monkeypatch.setenv("PUFFER_PPO__GAMMA", "0.8")
+    monkeypatch.setenv("PUFFER_PPO__LAM", "0.6")
+    out = tmp_path / "runs"
+    arguments = ["train", "cartpole", "--config", str(file), "--timesteps", "64", "--out", str(out), "--json"]
+    assert main([*arguments, "--ppo.lam", "0.7", "--ppo.minibatch=256", "--policy.hidden", "8,8"]) == 0
+    made = config(next(out.iterdir()))
+    assert made["seed"] == 1
+    assert (made["ppo"]["epochs"], made["ppo"]["gamma"], made["ppo"]["lam"]) == (1, 0.8, 0.7)
+    assert made["ppo"]["horizon"] == 32  # the preset
+    assert made["ppo"]["clip"] == 0.2  # the default
+    assert made["policy"]["hidden"] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "cartpol"], 2, "unknown environment 'cartpol'; did you mean cartpole?"),
+        (["train"], 2, "name an environment"),
+        (["train", "cartpole", "--ppo.horzion", "3"], 2, "unknown option --ppo.horzion; did you mean --ppo.horizon?"),
+        (["train", "cartpole", "--ppo.gamma"], 2, "--ppo.gamma needs a value"),
+        (["train", "cartpole", "--ppo.gamma", "2"], 2, "ppo.gamma=2.0 must be in [0.0, 1.0]"),
+        (["train", "cartpole", "--timesteps", "many"], 2, "--timesteps must be a whole number, got 'many'"),
+        (["train", "cartpole", "--timesteps", "0"], 2, "train.timesteps=0 must be at least 1"),
+        (["train", "cartpole", "--backend", "nativ"], 2, "unknown back end 'nativ'; did you mean native?"),
+        (["train", "cartpole", "--algorithm", "pp"], 2, "unknown algorithm 'pp'; did you mean ppo?"),
+        (["train", "cartpole", "--ppo.minibatch", "1000"], 2, "does not divide num_envs * horizon = 2048"),
+        (["train", "cartpole", "--config", "/nonexistent.toml"], 2, "cannot read"),
+        (["train", "cartpole", "stray", "--debugg"], 2, "unexpected argument"),
+        (["train", "--resume", "/nonexistent"], 1, "no such checkpoint or run folder"),
+        (["train", "cartpole", "--out", "/dev/null/x", "--timesteps", "64"], 1, "cannot create a run folder"),
+        (["eval", "cartpole", "--checkpoint", "/nonexistent"], 1, "no such checkpoint or run folder"),
+        (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown argument --bogus"),
+        (["demo", "cartpole", "--steps", "0"], 2, "--steps must be at least 1"),
+        (["bench", "nothing"], 2, "unknown environment"),
+        (["bench", "--seconds", "0"], 2, "--seconds above 0"),
+        (["frobnicate"], 2, "invalid choice"),
+    ],
+)
+def test_mistakes_are_one_readable_line(arguments, code, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
+
+
+def test_an_unknown_variable_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("PUFFER_PPO__GAMA", "1")
+    assert main(["train", "cartpole"]) == 2
+    assert "PUFFER_PPO__GAMA is not a setting; did you mean ppo.gamma?" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_refused(run, capsys, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = next(copy.glob("checkpoints/*/policy.safetensors"))
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    assert main(["eval", "cartpole", "--checkpoint", str(copy)]) == 1
+    assert "corrupted" in capsys.readouterr().err
+    assert main(["eval", "pendulum", "--checkpoint", str(run)]) == 1
+    assert "was trained on cartpole, whose spaces differ from those of pendulum" in capsys.readouterr().err
+    assert main(["demo", "pendulum", "--checkpoint", str(run)]) == 1
+    assert "not on pendulum" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    from pufferlib_core.errors import CheckpointError
+
+    with pytest.raises(CheckpointError):
+        main(["eval", "cartpole", "--checkpoint", str(tmp_path / "x"), "--debug"])
+
+
+def test_list_demo_help(capsys):
+    assert main(["list"]) == 0
+    assert "cartpole" in capsys.readouterr().out
+    assert main(["list", "--json", "--options"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "native" in found["backends"]
+    assert "ppo.gamma" in found["options"]
+    assert main(["demo", "pendulum", "--steps", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 5
+    for command in ("train", "eval", "bench", "list", "demo"):
+        assert main([command, "--help"]) == 0
+        assert "usage: puffer" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+
+
+def test_bench_gives_every_figure(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--num-envs", "128", "--seconds", "0.02", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    names = {result["name"] for result in results}
+    assert {"sim.step", "sim.run", "infer.sim", "infer.forward", "train.ppo_1_epochs", "train.ppo_4_epochs",
+            "kernels.gae", "kernels.gae_over_memcpy"} <= names  # fmt: skip
+    assert all(result["value"] > 0 and result["unit"] and result["settings"]["isa"] for result in results)
+    assert main(["bench", "pendulum", "--mode", "sim", "--num-envs", "64", "--seconds", "0.02"]) == 0
+
+
+def start(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "pufferlib_cli", *arguments], text=True, **options)
+
+
+LONG = ("train", "cartpole", "--timesteps", "50_000_000")
+
+
+def wait_for_metrics(out: Path) -> Path:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for run in out.glob("*"):
+            if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size:
+                return run
+        time.sleep(0.02)
+    raise AssertionError("the run did not start")
+
+
+def test_ctrl_c_saves_a_checkpoint_and_exits_130(tmp_path):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(*LONG, "--out", str(tmp_path), "--json", **pipes) as process:
+        run = wait_for_metrics(tmp_path)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    steps = json.loads(out)["steps"]
+    assert load_checkpoint(run).state["steps"] == steps
+    more = ["train", "--resume", str(run), "--timesteps", str(steps + 1), "--out", str(tmp_path / "more"), "--json"]
+    assert main(more) == 0
+
+
+def test_kill_9_leaves_a_run_that_resumes(tmp_path):
+    with start(*LONG, "--out", str(tmp_path), "--checkpoint-every", "2048", "--json", stdout=subprocess.DEVNULL) as process:
+        run = wait_for_metrics(tmp_path)
+        while not list(run.glob("checkpoints/0*/manifest.json")):
+            time.sleep(0.02)
+        process.kill()
+    steps = load_checkpoint(run).state["steps"]
+    assert main(["train", "--resume", str(run), "--timesteps", str(steps + 1), "--out", str(tmp_path / "more"), "--json"]) == 0
+
+
+def test_a_terminal_shows_the_dashboard(tmp_path):
+    ours, theirs = pty.openpty()
+    with start("train", "cartpole", "--timesteps", "20000", "--out", str(tmp_path), stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other side has closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    for word in (b"steps/s", b"return (last 100)", b"approx. KL", b"ETA", b"p50 / p99"):
+        assert word in shown
+
+
+def test_a_reader_that_leaves_is_no_traceback():
+    process = subprocess.run(
+        f"{sys.executable} -m pufferlib_cli list --options | head -1", shell=True, capture_output=True, text=True
+    )
+    assert "Traceback" not in process.stderr

@@ -1,0 +1,107 @@
+"""Spaces: membership, sampling, JSON, messages."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pufferlib_core.errors import CheckpointError, SpaceError
+from pufferlib_core.policies import PolicyConfig, PolicySpec
+from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, fingerprint, from_json
+
+finite = st.floats(-1e3, 1e3, width=32)
+
+
+@st.composite
+def boxes(draw):
+    shape = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
+    low = draw(st.one_of(finite, st.just(-np.inf)))
+    high = draw(st.one_of(st.floats(0, 1e3, width=32).map(lambda d: max(low, -1e3) + d), st.just(np.inf)))
+    return Box(low, high, shape, draw(st.sampled_from(["float32", "float64"])))
+
+
+spaces = st.one_of(
+    boxes(),
+    st.builds(lambda n: Box(0, n, (3,), "uint8"), st.integers(0, 255)),
+    st.builds(Discrete, st.integers(1, 99)),
+    st.builds(MultiDiscrete, st.lists(st.integers(1, 9), min_size=1, max_size=5)),
+    st.builds(MultiBinary, st.integers(1, 9)),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(spaces, st.integers(0, 2**32))
+def test_samples_belong_and_json_round_trips(space, seed):
+    sample = space.sample(np.random.default_rng(seed))
+    assert sample.shape == space.shape
+    assert sample.dtype == space.dtype
+    if not (isinstance(space, Box) and space.dtype == "float32"):  # rounding to float32 may cross a bound by an ulp
+        space.validate(sample)
+    again = from_json(json.loads(json.dumps(space.to_json())))
+    assert again == space
+    assert hash(again) == hash(space)
+    assert fingerprint(again) == fingerprint(space)
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "message"),
+    [
+        (Box(-1, 1, (2,)), np.zeros(3), r"obs must have shape \(2,\), got \(3,\)"),
+        (Box(-1, 1, (2,)), np.array([0, 2.0]), r"obs\[1\] is 2.0, outside \[-1.0, 1.0\]"),
+        (Box(-1, 1, (2,)), np.array([0, np.nan]), r"obs\[1\] is nan"),
+        (Box(0, 255, (1,), "uint8"), np.array([0.5]), "obs must be uint8, got float64"),
+        (Discrete(3), 3, r"obs is 3, outside \[0, 3\)"),
+        (Discrete(3), 0.5, "whole numbers"),
+        (MultiDiscrete([2, 3]), [1, 3], r"obs\[1\] is 3"),
+        (MultiBinary(2), [0, 2], r"obs\[1\] is 2"),
+        (Box(-1, 1, (1,)), ["a"], "must be numbers"),
+    ],
+)
+def test_validate_names_the_place(space, value, message):
+    with pytest.raises(SpaceError, match=message):
+        space.validate(value, "obs")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Box(1, -1, (2,)), "low must be"),
+        (lambda: Box(np.nan, 1, (2,)), "low must be"),
+        (lambda: Box(0, 1, (0,)), "empty axis"),
+        (lambda: Box([0, 1], 1, (3,)), "do not broadcast"),
+        (lambda: Box(0, 1, (1,), "bool"), "not a number"),
+        (lambda: Discrete(0), "at least 1"),
+        (lambda: Discrete(True), "whole number"),
+        (lambda: MultiDiscrete([]), "empty"),
+        (lambda: MultiDiscrete([2, 0]), r"nvec\[1\]=0"),
+        (lambda: MultiBinary(-1), "at least 1"),
+        (lambda: from_json({"type": "Dict"}), "unknown type 'Dict'"),
+        (lambda: from_json({"type": "Box"}), "not the description"),
+    ],
+)
+def test_illegal_spaces(make, message):
+    with pytest.raises(SpaceError, match=message):
+        make()
+
+
+def test_sizes():
+    assert (Box(0, 1, (2, 3)).size, Discrete(4).size, MultiDiscrete([2, 2]).size, MultiBinary(5).size) == (6, 1, 2, 5)
+    assert (Discrete(4).nvec, MultiBinary(2).nvec) == ((4,), (2, 2))
+    MultiDiscrete([2, 3]).validate([1, 2])
+    Discrete(3).validate(np.int32(2))
+    Box(-1, 1, (1,)).validate(np.zeros(1, np.float32))
+
+
+def test_policy_descriptions_round_trip():
+    spec = PolicySpec(obs_space=Box(-1, 1, (4,)), action_space=MultiDiscrete([2, 3]), config=PolicyConfig(hidden=(8,)))
+    assert PolicySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert [t.name for t in spec.tensors()][:2] == ["trunk.0.weight", "trunk.0.bias"]
+    assert spec.params == 8 * 4 + 8 + 5 * 8 + 5 + 8 + 1
+    for broken in ({}, {"obs_space": {}, "action_space": {}}, spec.to_json() | {"config": {"hiden": [3]}}):
+        with pytest.raises(CheckpointError, match="not the description of a policy"):
+            PolicySpec.from_json(broken)
+    with pytest.raises(CheckpointError, match="must be a Box"):
+        PolicySpec.from_json(spec.to_json() | {"obs_space": Discrete(2).to_json()})

@@ -1,0 +1,147 @@
+"""Runs end to end: learning, exact resume, determinism, failures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pufferlib_core as puffer
+import pytest
+from pufferlib_core.errors import CheckpointError, ConfigError, NonFiniteError
+from pufferlib_core.loops.onpolicy import Run
+from pufferlib_core.vector import VecEnv
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_cartpole_is_solved_within_100k_steps(tmp_path, seed):
+    result = puffer.train("cartpole", seed=seed, out=str(tmp_path))
+    assert result.summary["steps"] <= 100_000 + 2048
+    assert puffer.evaluate("cartpole", result.checkpoint)["episode_return_mean"] >= 475
+
+
+def test_pendulum_swings_up_within_300k_steps(tmp_path):
+    result = puffer.train("pendulum", out=str(tmp_path))
+    assert puffer.evaluate("pendulum", result.run_dir)["episode_return_mean"] >= -230
+
+
+def test_a_run_starts_from_nothing_and_keeps_its_length(tmp_path):
+    result = puffer.train("cartpole", timesteps=2048, out=str(tmp_path))
+    assert result.summary["steps"] == 2048
+    assert puffer.evaluate("cartpole", result.checkpoint)["episode_return_mean"] < 300
+    longer = puffer.train("cartpole", timesteps=2049, out=str(tmp_path))
+    assert longer.summary["steps"] == 4096
+
+
+def tensors(checkpoint) -> dict[str, bytes]:
+    return {f"{f}/{n}": a.tobytes() for f, group in puffer.load_checkpoint(checkpoint).files.items() for n, a in group.items()}
+
+
+def metrics(run_dir, after: int) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows if row["steps"] > after]
+
+
+RESUME = "import sys, pufferlib_core as p; print(p.train(resume=sys.argv[1], out=sys.argv[2]).run_dir)"
+
+
+@pytest.mark.parametrize(("env", "threads"), [("cartpole", 1), ("cartpole", 2), ("pendulum", 1)])
+def test_resume_is_bit_exact_from_every_checkpoint(tmp_path, env, threads):
+    rows = 2048
+    options = {"train": {"timesteps": 5 * rows, "checkpoint_every": rows, "threads": threads, "stop_return": None}}
+    whole = puffer.train(env, seed=4, options=options, out=str(tmp_path / "a"))
+    saved = sorted((whole.run_dir / "checkpoints").iterdir())
+    assert len(saved) == 5
+    for checkpoint in saved[:-1]:
+        printed = subprocess.run(
+            [sys.executable, "-c", RESUME, str(checkpoint), str(tmp_path / "b")], capture_output=True, text=True, check=True
+        )
+        again = type(whole.run_dir)(printed.stdout.strip())
+        assert tensors(again) == tensors(whole.checkpoint)
+        assert metrics(again, 0) == metrics(whole.run_dir, int(checkpoint.name))
+
+
+def test_threads_do_not_change_a_run_and_seeds_do(tmp_path):
+    def final(seed, threads):
+        options = {"train.threads": threads, "train.num_envs": 100, "ppo.minibatch": 640}
+        return tensors(puffer.train("cartpole", seed=seed, timesteps=10_000, options=options, out=str(tmp_path)).checkpoint)
+
+    one = final(0, 1)
+    assert final(0, 3) == one
+    assert final(1, 1) != one
+
+
+def test_callbacks_read_metrics_and_stop(tmp_path):
+    seen = []
+
+    def stop(progress):
+        seen.append(progress.metrics["losses/entropy"])
+        return progress.updates == 3
+
+    result = puffer.train("cartpole", out=str(tmp_path), callbacks=[stop])
+    assert len(seen) == 3
+    assert result.summary["steps"] == 3 * 2048
+    assert (result.run_dir / "config.toml").exists()
+    assert json.loads((result.run_dir / "system.json").read_text())["cpus"] >= 1
+    policy = puffer.load_policy(result.run_dir)
+    action, _, _ = policy.act(np.zeros((2, 4), np.float32))
+    assert action.shape == (2,)
+
+
+def test_resume_refuses_what_does_not_fit(tmp_path):
+    result = puffer.train("cartpole", timesteps=2048, out=str(tmp_path))
+    with pytest.raises(CheckpointError, match="was trained on cartpole, not on pendulum"):
+        puffer.train("pendulum", resume=result.run_dir, out=str(tmp_path))
+    with pytest.raises(CheckpointError, match="num_envs cannot change"):
+        puffer.train(resume=result.run_dir, num_envs=128, out=str(tmp_path))
+    with pytest.raises(CheckpointError, match="whose spaces differ"):
+        puffer.evaluate("pendulum", result.run_dir)
+    with pytest.raises(ConfigError, match="episodes=0"):
+        puffer.evaluate("cartpole", result.run_dir, episodes=0)
+
+
+def test_nan_stops_the_run_and_leaves_a_bundle(tmp_path, monkeypatch):
+    advance = Run.advance
+
+    def poisoned(self):
+        if self.steps >= 4096:
+            self.segment.obs[0, 7, 1] = np.nan
+        return advance(self)
+
+    monkeypatch.setattr(Run, "advance", poisoned)
+    with pytest.raises(NonFiniteError, match=r"observation of environment 7 at row 0.*reproduction bundle"):
+        puffer.train("cartpole", out=str(tmp_path), checkpoint_every=2048)
+    run = next(tmp_path.iterdir())
+    assert puffer.load_checkpoint(run).state["steps"] == 4096
+    bundle = np.load(run / "failure" / "segment.npz")
+    assert np.isnan(bundle["obs"][0, 7, 1])
+
+
+def test_nan_in_the_parameters_is_found_in_the_loss(tmp_path, monkeypatch):
+    make = Run.__init__
+
+    def poisoned(self, *args):
+        make(self, *args)
+        self.learner.params[5] = np.nan
+
+    monkeypatch.setattr(Run, "__init__", poisoned)
+    with pytest.raises(NonFiniteError, match="in the loss or its gradient, update 0, minibatch 0"):
+        puffer.train("cartpole", out=str(tmp_path))
+
+
+def test_evaluation_counts_equal_episodes(tmp_path):
+    result = puffer.train("cartpole", timesteps=2048, out=str(tmp_path))
+    scores = puffer.evaluate("cartpole", result.checkpoint, episodes=300, stochastic=True)
+    assert scores["episodes"] == 300
+    assert scores["episode_return_mean"] == scores["episode_length_mean"]
+    assert puffer.evaluate("cartpole", result.checkpoint, episodes=300, stochastic=True) == scores
+
+
+def test_public_names_load():
+    for name in puffer.__all__:
+        assert getattr(puffer, name) is not None
+    assert set(dir(puffer)) == set(puffer.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        puffer.nothing  # noqa: B018
+    assert isinstance(puffer.make_vec("cartpole", num_envs=1), VecEnv)
