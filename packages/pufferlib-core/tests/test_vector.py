@@ -205,13 +205,8 @@ def test_a_state_of_another_size_is_refused():
 
 
 def test_spaces_must_match_the_table():
-    wrong = EnvSpec(
-        name="wrong",
-        obs_space=Box(-1, 1, (5,)),
-        action_space=Discrete(2),
-        max_episode_steps=1,
-        table=env_spec("cartpole").table,
-    )
+    table = env_spec("cartpole").table
+    wrong = EnvSpec(name="wrong", obs_space=Box(-1, 1, (5,)), action_space=Discrete(2), max_episode_steps=1, table=table)
     with pytest.raises(EnvError, match="do not match"):
         VecEnv(wrong, num_envs=1)
 

@@ -8,7 +8,6 @@ from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.traits import ByteArray, EnvSpec, FloatArray
 
 X_LIMIT, THETA_LIMIT = 2.4, 12 * 2 * math.pi / 360
-_BIG = 3.4028234663852886e38  # velocities are not bounded
 
 
 def _table(isa: int) -> int:
@@ -50,7 +49,7 @@ def render_rgb(obs: FloatArray) -> ByteArray:
 SPEC = EnvSpec(
     name="cartpole",
     description="balance a pole on a cart (Gymnasium CartPole-v1)",
-    obs_space=Box([-2 * X_LIMIT, -_BIG, -2 * THETA_LIMIT, -_BIG], [2 * X_LIMIT, _BIG, 2 * THETA_LIMIT, _BIG]),
+    obs_space=Box([-2 * X_LIMIT, -math.inf, -2 * THETA_LIMIT, -math.inf], [2 * X_LIMIT, math.inf, 2 * THETA_LIMIT, math.inf]),
     action_space=Discrete(2),
     max_episode_steps=500,
     table=_table,
