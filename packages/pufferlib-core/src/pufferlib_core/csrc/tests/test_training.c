@@ -1,0 +1,202 @@
+/* A scalar environment defined here, stepped, collected from and trained on by several threads: for the sanitizers, and the
+ * rule that threads change no bit. */
+#include "check.h"
+
+#include <string.h>
+
+#include "puffer/puffer.h"
+
+/* Walk on a line to +-4; each move costs, the right end pays. The state counts its moves as a metric. */
+typedef struct {
+    int32_t at, moves;
+    puf_rng rng;
+} walk;
+
+static int describe(const void *config, puf_env_info *info) {
+    (void)config;
+    *info = (puf_env_info){.obs_size = 2, .action_kind = PUF_ACTION_DISCRETE, .action_size = 1, .action_n = {3},
+                           .max_episode_steps = 20, .metric_count = 1};
+    return PUF_OK;
+}
+static size_t state_bytes(const void *config) {
+    (void)config;
+    return sizeof(walk);
+}
+static void init_one(const void *config, void *state, puf_rng stream) {
+    (void)config;
+    ((walk *)state)->rng = stream;
+}
+static void observe(const void *config, const void *state, float *obs) {
+    (void)config;
+    obs[0] = (float)((const walk *)state)->at;
+    obs[1] = 1.0f;
+}
+static void reset_one(const void *config, void *state, float *obs) {
+    walk *w = (walk *)state;
+    uint32_t a, b;
+    puf_rng_next(&w->rng, &a, &b);
+    w->at = (int32_t)puf_below(a, 5) - 2;
+    w->moves = 0;
+    observe(config, state, obs);
+}
+static void step_one(const void *config, void *state, const void *action, float *obs, float *reward, float *cost,
+                     uint8_t *terminated, uint8_t *truncated) {
+    walk *w = (walk *)state;
+    (void)truncated;
+    w->at += *(const int32_t *)action - 1;
+    w->moves++;
+    *terminated = w->at <= -4 || w->at >= 4;
+    *reward = w->at >= 4 ? 1.0f : -0.05f;
+    *cost = w->at < 0 ? 1.0f : 0.0f;
+    observe(config, state, obs);
+}
+static void metrics_one(const void *config, const void *state, float *metric) {
+    (void)config;
+    metric[0] = (float)((const walk *)state)->moves;
+}
+static const puf_env WALK = {.abi_version = PUF_ENV_ABI, .struct_size = sizeof(puf_env), .name = "walk", .describe = describe,
+                             .state_bytes = state_bytes, .init_one = init_one, .reset_one = reset_one, .step_one = step_one,
+                             .metrics_one = metrics_one, .observe = observe};
+
+enum { ENVS = 77, STEPS = 16, ROWS = ENVS * STEPS };
+
+typedef struct {
+    puf_pool *pool;
+    const puf_exec *exec;
+    void *mem;
+} threads;
+
+static threads start(int32_t count) {
+    threads t = {NULL, NULL, block(puf_pool_bytes(count))};
+    CHECK(puf_pool_start(&t.pool, t.mem, puf_pool_bytes(count), count) == PUF_OK);
+    t.exec = puf_pool_exec(t.pool);
+    return t;
+}
+
+static void stop(threads t) {
+    puf_pool_stop(t.pool);
+    free(t.mem);
+}
+
+static void count_task(void *context, int32_t index) { ((int32_t *)context)[index]++; }
+
+static void pool_runs_each_task_once(void) {
+    threads t = start(4);
+    int32_t *seen = (int32_t *)block(1000 * 4);
+    for (int round = 0; round < 300; round++) { puf_exec_run(t.exec, count_task, seen, 1 + round % 1000); }
+    CHECK(seen[0] == 300 && seen[299] == 1 && seen[300] == 0);
+    free(seen);
+    stop(t);
+}
+
+typedef struct {
+    puf_segment s;
+    puf_vec *vec;
+    void *vec_mem;
+} world;
+
+static world make_world(int autoreset) {
+    world w = {0};
+    const size_t bytes = puf_vec_bytes(&WALK, NULL, ENVS, autoreset);
+    w.vec_mem = block(bytes);
+    CHECK(puf_vec_init(&w.vec, w.vec_mem, bytes, &WALK, NULL, ENVS, autoreset, puf_isa_best(), 5, 0) == PUF_OK);
+    w.s = (puf_segment){.obs = block((ROWS + ENVS) * 8), .action = block(ROWS * 4), .logprob = block(ROWS * 4),
+                        .value = block(ROWS * 4), .next_value = block(ROWS * 4), .reward = block(ROWS * 4),
+                        .cost = block(ROWS * 4), .terminated = block(ROWS), .truncated = block(ROWS), .valid = block(ROWS),
+                        .final_obs = block(ENVS * 8), .log = block(ROWS * sizeof(puf_episode)), .steps = STEPS};
+    CHECK(puf_vec_reset(w.vec, NULL, NULL, w.s.obs) == PUF_OK);
+    return w;
+}
+
+static void free_world(world w) {
+    void *all[] = {w.s.obs, w.s.action, w.s.logprob, w.s.value, w.s.next_value, w.s.reward, w.s.cost, w.s.terminated,
+                   w.s.truncated, w.s.valid, w.s.final_obs, w.s.log, w.vec_mem};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
+}
+
+/* Trains for some updates; returns the parameters. */
+static float *train(int32_t width, int autoreset, float *mean_reward) {
+    threads t = start(width);
+    world w = make_world(autoreset);
+    const puf_net net = {.obs_size = 2, .layers = 2, .width = {20, 12}, .activation = PUF_RELU, .action_size = 1, .action_n = {3}};
+    const int64_t n = puf_net_params(&net);
+    float *params = (float *)block((size_t)n * 4), *m = (float *)block((size_t)n * 4), *v = (float *)block((size_t)n * 4);
+    float *scratch = (float *)block((size_t)puf_net_init_scratch(&net) * 4);
+    CHECK(puf_net_init(&net, 1, 0.0f, params, scratch) == PUF_OK);
+    const size_t policy_bytes = puf_policy_bytes(&net, puf_isa_best(), width);
+    void *policy_mem = block(policy_bytes);
+    puf_policy *policy;
+    CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), width) == PUF_OK);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, ROWS / 2);
+    void *ppo_mem = block(ppo_bytes);
+    puf_ppo *ppo;
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, ROWS / 2) == PUF_OK);
+    const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .entropy_coef = 0.01f, .epochs = 4, .minibatch = ROWS / 2,
+                                   .normalize_advantage = 1, .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
+    float *adv = (float *)block(ROWS * 4), *target = (float *)block(ROWS * 4);
+    int64_t step = 0;
+    puf_ppo_metrics metrics;
+    for (uint64_t update = 0; update < 20; update++) {
+        int64_t bad;
+        CHECK(puf_policy_load(policy, params, NULL, NULL, 0.0f) == PUF_OK);
+        CHECK(puf_collect(w.vec, policy, t.exec, &w.s, 9, update * STEPS, &bad) >= 0 && bad == -1);
+        CHECK(puf_gae(puf_isa_best(), t.exec, adv, w.s.reward, w.s.value, w.s.next_value, w.s.terminated, w.s.truncated, STEPS,
+                      ENVS, 0.99f, 0.95f) == PUF_OK);
+        for (int i = 0; i < ROWS; i++) { target[i] = adv[i] + w.s.value[i]; }
+        const puf_batch batch = {w.s.obs, w.s.action, NULL, w.s.logprob, adv, target, w.s.value, w.s.valid, ROWS};
+        CHECK(puf_ppo_update(ppo, t.exec, &config, &batch, 9, update, params, m, v, &step, &metrics) == PUF_OK);
+        memcpy(w.s.obs, w.s.obs + ROWS * 2, ENVS * 8);
+    }
+    CHECK(step == 20 * 8 && metrics.minibatches == 8 && metrics.grad_norm > 0.0f);
+    *mean_reward = 0.0f;
+    for (int i = 0; i < ROWS; i++) {
+        *mean_reward += w.s.reward[i] / ROWS;
+        if (w.s.terminated[i] | w.s.truncated[i]) { CHECK((float)w.s.log[i].episode_length == w.s.log[i].metric[0]); }
+    }
+    void *all[] = {m, v, scratch, policy_mem, ppo_mem, adv, target};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
+    free_world(w);
+    stop(t);
+    return params;
+}
+
+static void threads_change_no_bit_and_it_learns(void) {
+    for (int autoreset = PUF_SAME_STEP; autoreset <= PUF_NEXT_STEP; autoreset++) {
+        float one_reward, four_reward;
+        float *one = train(1, autoreset, &one_reward), *four = train(4, autoreset, &four_reward);
+        CHECK(memcmp(one, four, 4 * (2 * 20 + 20 + 20 * 12 + 12 + 12 * 3 + 3 + 12 + 1)) == 0);
+        CHECK(one_reward == four_reward && one_reward > 0.05f);
+        free(one);
+        free(four);
+    }
+}
+
+static void illegal_calls(void) {
+    puf_env broken = WALK;
+    puf_env_info info;
+    broken.struct_size = 3;
+    CHECK(puf_env_describe(&broken, NULL, &info) == PUF_EABI && puf_vec_bytes(&broken, NULL, 4, 0) == 0);
+    broken = WALK;
+    broken.step_one = NULL;
+    CHECK(puf_env_describe(&broken, NULL, &info) == PUF_EINVAL && puf_vec_bytes(&WALK, NULL, 0, 0) == 0);
+    world w = make_world(PUF_NO_RESET);
+    int32_t action[ENVS] = {3};
+    const puf_planes out = {w.s.obs, w.s.reward, NULL, w.s.terminated, w.s.truncated, NULL, NULL, NULL};
+    CHECK(puf_vec_step(w.vec, NULL, action, &out) == PUF_EINVAL);
+    action[0] = 2;
+    CHECK(puf_vec_step(w.vec, NULL, action, &out) >= 0);
+    unsigned char record[64], again[64];
+    CHECK(puf_vec_record_bytes(w.vec) <= sizeof record && puf_vec_save(w.vec, 0, record) == PUF_OK);
+    CHECK(puf_vec_load(w.vec, 3, record) == PUF_OK && puf_vec_save(w.vec, 3, again) == PUF_OK);
+    CHECK(memcmp(record, again, puf_vec_record_bytes(w.vec)) == 0 && puf_vec_save(w.vec, ENVS, record) == PUF_EINVAL);
+    float obs[2];
+    CHECK(puf_vec_observe(w.vec, record, obs) == PUF_OK && obs[1] == 1.0f);
+    free_world(w);
+}
+
+int main(void) {
+    pool_runs_each_task_once();
+    threads_change_no_bit_and_it_learns();
+    illegal_calls();
+    return failures != 0;
+}
