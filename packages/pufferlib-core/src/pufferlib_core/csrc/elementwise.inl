@@ -17,10 +17,14 @@ static int32_t vec_account(float *PUF_RESTRICT episode_return, int32_t *PUF_REST
         puf_copy(&a, terminated + i, 8);
         puf_copy(&b, truncated + i, 8);
         if ((a | b) == 0) { continue; }
+#if defined(__GNUC__) && defined(__x86_64__)
+        for (uint64_t left = a | b; left != 0; left &= left - 1) { ended[found++] = i + (__builtin_ctzll(left) >> 3); }
+#else
         for (int32_t k = i; k < i + 8; k++) {
             ended[found] = k;
             found += terminated[k] | truncated[k];
         }
+#endif
     }
     for (; i < end; i++) {
         ended[found] = i;

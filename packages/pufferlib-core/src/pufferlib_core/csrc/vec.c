@@ -154,25 +154,32 @@ static void env_step(puf_vec *vec, int32_t first, int32_t count, const void *act
     }
 }
 
+static void copy_row(float *PUF_RESTRICT to, const float *PUF_RESTRICT from, size_t width) {
+    if (width == 4) { /* one vector, and common enough to be worth a branch */
+        puf_copy(to, from, 16);
+        return;
+    }
+    for (size_t j = 0; j < width; j++) { to[j] = from[j]; }
+}
+
+static void write_log(const puf_vec *vec, int32_t i, puf_episode *log) {
+    log->episode_return = vec->episode_return[i];
+    log->episode_length = vec->episode_length[i];
+    if (vec->info.metric_count == 0) { return; }
+    if (is_batched(vec->env)) {
+        if (vec->env->metrics != NULL) { vec->env->metrics(vec->config, vec->batch, vec->n, i, log->metric); }
+    } else if (vec->env->metrics_one != NULL) {
+        vec->env->metrics_one(vec->config, state_at(vec, i), log->metric);
+    }
+}
+
 static void write_final(const puf_vec *vec, const int32_t *ended, int32_t count, const puf_planes *out) {
     const size_t width = (size_t)vec->info.obs_size;
-    for (int32_t k = 0; k < count; k++) {
-        const int32_t i = ended[k];
-        if (out->final_obs != NULL) {
-            const float *from = out->obs + width * (size_t)i;
-            float *to = out->final_obs + width * (size_t)i;
-            for (size_t j = 0; j < width; j++) { to[j] = from[j]; }
-        }
-        if (out->log != NULL) {
-            puf_episode log = {vec->episode_return[i], vec->episode_length[i], {0}};
-            if (is_batched(vec->env)) {
-                if (vec->env->metrics != NULL) { vec->env->metrics(vec->config, vec->batch, vec->n, i, log.metric); }
-            } else if (vec->env->metrics_one != NULL) {
-                vec->env->metrics_one(vec->config, state_at(vec, i), log.metric);
-            }
-            out->log[i] = log;
-        }
+    for (int32_t k = 0; out->final_obs != NULL && k < count; k++) {
+        const size_t at = width * (size_t)ended[k];
+        copy_row(out->final_obs + at, out->obs + at, width);
     }
+    for (int32_t k = 0; out->log != NULL && k < count; k++) { write_log(vec, ended[k], &out->log[ended[k]]); }
 }
 
 static void fill_valid(const puf_planes *out, int32_t first, int32_t count) {
@@ -311,18 +318,15 @@ static int actions_legal(const puf_vec *vec, const int32_t *action, int64_t rows
     return bad == 0;
 }
 
-static void run_task(void *context, int32_t index) {
-    vec_job *job = (vec_job *)context;
-    puf_vec *vec = job->vec;
-    const size_t n = (size_t)vec->n, width = (size_t)vec->info.obs_size;
-    const int32_t first = index * job->chunk;
-    const int32_t count = (vec->n - first) < job->chunk ? vec->n - first : job->chunk;
+/* `steps` steps of [first, first + count). Returns how many episodes ended. */
+static int32_t run_range(vec_job *job, int32_t first, int32_t count) {
+    const size_t n = (size_t)job->vec->n, width = (size_t)job->vec->info.obs_size;
     puf_planes out = job->out;
     const unsigned char *action = job->action;
     int32_t finished = 0;
     for (int32_t t = 0; t < job->steps; t++) {
-        finished += puf_vec_step_range(vec, first, count, action, &out);
-        action += 4 * n * (size_t)vec->info.action_size;
+        finished += puf_vec_step_range(job->vec, first, count, action, &out);
+        action += 4 * n * (size_t)job->vec->info.action_size;
         out.obs += n * width;
         out.reward += n;
         out.terminated += n;
@@ -332,7 +336,13 @@ static void run_task(void *context, int32_t index) {
         if (out.final_obs != NULL) { out.final_obs += n * width; }
         if (out.log != NULL) { out.log += n; }
     }
-    job->finished[index] = finished;
+    return finished;
+}
+
+static void run_task(void *context, int32_t index) {
+    vec_job *job = (vec_job *)context;
+    const int32_t first = index * job->chunk, rest = job->vec->n - first;
+    job->finished[index] = run_range(job, first, rest < job->chunk ? rest : job->chunk);
 }
 
 int puf_vec_run(puf_vec *vec, const puf_exec *exec, const void *action, int32_t steps, const puf_planes *out) {
