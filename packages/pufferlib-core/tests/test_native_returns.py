@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pufferlib_core import native
 from pufferlib_core.errors import ConfigError, ShapeError
+from pufferlib_core.ops import returns
 
 
 def column(*values: float) -> np.ndarray:
@@ -62,12 +63,7 @@ def random_case(t: int, n: int, seed: int = 0):
 def test_gae_is_bit_equal_to_the_formula(variant, t, n):
     (reward, value, next_value), (terminated, truncated) = random_case(t, n)
     gamma, lam = np.float32(0.97), np.float32(0.9)
-    expected, later = np.empty((t, n), np.float32), np.zeros(n, np.float32)
-    for k in reversed(range(t)):
-        after = np.where(terminated[k], np.float32(0), next_value[k])
-        delta = (reward[k] + gamma * after) - value[k]
-        later = np.where(terminated[k] | truncated[k], delta, delta + (gamma * lam) * later)
-        expected[k] = later
+    expected = returns.gae(reward, value, next_value, terminated, truncated, gamma=gamma, lam=lam, xp=np)
     got = native.gae(reward, value, next_value, terminated, truncated, gamma=0.97, lam=0.9)
     assert got.tobytes() == expected.tobytes()
     with_pool = native.gae(reward, value, next_value, terminated, truncated, gamma=0.97, lam=0.9, pool=native.Pool(3))
@@ -82,6 +78,28 @@ def test_vtrace_worked_numbers(variant):
     target, adv = native.vtrace(zero, ratios, REWARD, VALUE, NEXT, NO, NO, gamma=0.9)
     assert target.ravel().tolist() == pytest.approx([3.594, 6.32, 4.8], rel=1e-5)
     assert adv.ravel().tolist() == pytest.approx([3.094, 5.32, 3.3], rel=1e-5)
+
+
+def test_vtrace_and_lambda_returns_equal_the_oracle(variant):
+    (reward, value, next_value), (terminated, truncated) = random_case(9, 37)
+    behaviour, target_logprob = (plane * 0.3 for plane in random_case(9, 37, seed=1)[0][:2])
+    planes = behaviour, target_logprob, reward, value, next_value, terminated, truncated
+    expected = returns.vtrace(*planes, gamma=0.9, lam=0.8, rho_clip=1.2, c_clip=0.9, xp=np)
+    got = native.vtrace(*planes, gamma=0.9, lam=0.8, rho_clip=1.2, c_clip=0.9)
+    np.testing.assert_allclose(got, expected, rtol=2e-4, atol=1e-5)
+    ones = returns.discounted_returns(reward, next_value, terminated, truncated, gamma=0.9, xp=np)
+    same = returns.lambda_returns(reward, next_value, terminated, truncated, gamma=0.9, lam=1.0, xp=np)
+    np.testing.assert_array_equal(ones, same)
+
+
+def test_lambda_returns_are_advantages_plus_values():
+    (reward, value, next_value), (terminated, truncated) = random_case(9, 5)
+    inside = ~(terminated | truncated)[:-1]
+    next_value[:-1] = np.where(inside, value[1:], next_value[:-1])
+    flags = terminated, truncated
+    adv = returns.gae(reward, value, next_value, *flags, gamma=0.9, lam=0.8, xp=np)
+    targets = returns.lambda_returns(reward, next_value, *flags, gamma=0.9, lam=0.8, xp=np)
+    np.testing.assert_allclose(targets, adv + value, rtol=1e-4, atol=1e-5)
 
 
 def test_on_policy_vtrace_is_gae_with_lambda_one(variant):

@@ -10,6 +10,8 @@ from pufferlib_core.backends import get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.errors import ConfigError, NativeError, ShapeError
 from pufferlib_core.native import ffi, lib
+from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits
+from pufferlib_core.ops.ppo import loss, value_loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
@@ -41,47 +43,27 @@ def forward64(spec: PolicySpec, flat: np.ndarray, obs: np.ndarray):
 
 
 def dist64(spec, logits, log_std, action, mask=None):
-    """Log-probability and entropy by the definition."""
+    """Log-probability and entropy by the oracle."""
     if spec.continuous:
-        z = (action - logits) * np.exp(-log_std)
-        lp = (-0.5 * z**2 - log_std - 0.5 * np.log(2 * np.pi)).sum(1)
-        return lp, np.broadcast_to((log_std + 0.5 + 0.5 * np.log(2 * np.pi)).sum(), lp.shape)
-    lp, ent, first = 0.0, 0.0, 0
-    chosen = action.reshape(len(action), -1)
-    for k, n in enumerate(spec.action_space.nvec):
-        x = logits[:, first : first + n]
-        if mask is not None:
-            x = np.where(mask[:, first : first + n] != 0, x, -np.inf)
-        x = x - x.max(1, keepdims=True)
-        logp = x - np.log(np.exp(x).sum(1, keepdims=True))
-        prob = np.exp(logp)
-        lp = lp + np.take_along_axis(logp, chosen[:, k : k + 1], 1)[:, 0]
-        ent = ent - np.where(prob > 0, prob * np.where(prob > 0, logp, 0), 0).sum(1)
-        first += n
-    return lp, ent
+        return gaussian(logits, log_std, action, xp=np)
+    return categorical(masked_logits(logits, mask, xp=np), action.reshape(len(action), -1), spec.action_space.nvec, xp=np)
 
 
 def loss64(spec, config, flat, batch, index):
-    """The total loss of rows, as docs/ppo.md states it."""
+    """The total loss of rows by the oracle, in float64."""
     rows = index[batch["valid"][index] != 0]
     logits, value, log_std = forward64(spec, flat, batch["obs"][rows])
     mask = batch["mask"][rows] if batch["mask"] is not None else None
-    lp, ent = dist64(spec, logits, log_std, batch["action"][rows], mask)
-    adv = batch["advantage"][rows].astype(np.float64)
-    if config.normalize_advantage and len(rows) > 1:
-        adv = (adv - adv.mean()) / (adv.std() + 1e-8)
-    ratio = np.exp(lp - batch["logprob"][rows])
-    objective = np.minimum(ratio * adv, np.clip(ratio, 1 - config.clip, 1 + config.clip) * adv)
-    if config.dual_clip:
-        objective = np.where(adv < 0, np.maximum(objective, config.dual_clip * adv), objective)
-    error = (value - batch["target"][rows]) ** 2
-    if config.value_clip:
-        old = batch["value"][rows]
-        error = np.maximum(
-            error, (old + np.clip(value - old, -config.value_clip, config.value_clip) - batch["target"][rows]) ** 2
-        )
-    parts = -objective.mean(), 0.5 * error.mean(), ent.mean()
-    return parts[0] + config.value_coef * parts[1] - config.entropy_coef * parts[2], parts
+    logprob, entropy = dist64(spec, logits, log_std, batch["action"][rows], mask)
+    old = {name: batch[name][rows].astype(np.float64) for name in ("logprob", "advantage", "target", "value")}
+    total, parts = loss(
+        logprob, entropy, value, old_logprob=old["logprob"], advantage=old["advantage"], target=old["target"],
+        old_value=old["value"], valid=np.ones(len(rows)), config=config, xp=np,
+    )  # fmt: skip
+    return total, [parts[name] for name in METRICS]
+
+
+METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 
 
 def make_batch(spec, rows, seed=0, masked=False):
@@ -162,7 +144,7 @@ def test_gradient_is_that_of_the_loss(case, isa, monkeypatch):
     grads, metrics = gradient(spec, config, params, batch, index)
     native.isa.cache_clear()
     _, parts = loss64(spec, config, params, batch, index)
-    assert [metrics.policy_loss, metrics.value_loss, metrics.entropy] == pytest.approx(parts, rel=2e-4, abs=2e-5)
+    assert [getattr(metrics, name) for name in METRICS] == pytest.approx(parts, rel=2e-4, abs=2e-5)
     direction = rng.normal(size=spec.params)
     for k in range(3):  # along random directions, and one parameter of each tensor
         direction = rng.normal(size=spec.params) if k else grads.astype(np.float64)
@@ -286,3 +268,23 @@ def test_settings_that_contradict_each_other():
         NATIVE.c_net(make_spec(hidden=[4] * 9))
     with pytest.raises(ConfigError, match="cannot fly"):
         get_backend("native", "fly")
+
+
+def test_value_clip_worked_numbers():
+    assert float(value_loss(2.0, 1.0, 1.5, value_clip=0.2, xp=np)) == pytest.approx(0.125)
+    assert float(value_loss(1.6, 1.0, 3.0, value_clip=0.2, xp=np)) == pytest.approx(1.62)
+
+
+def test_rows_that_are_not_valid_do_not_reach_the_oracle():
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(7, 20))
+    valid = np.arange(20) % 3 != 0
+
+    def total(planes):
+        logprob, entropy, value, old_logprob, advantage, target, old_value = planes
+        return loss(logprob, entropy, value, old_logprob=old_logprob, advantage=advantage, target=target, old_value=old_value,
+                    valid=valid, config=PPOConfig(), xp=np)[0]  # fmt: skip
+
+    before = total(numbers)
+    numbers[:, ~valid] = np.nan
+    assert total(numbers) == before

@@ -1,0 +1,64 @@
+"""Log-probabilities and entropies of actions. Rows first; `xp` is an array namespace."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+Array = Any
+MASKED = -1e9  # logit of a choice that is not allowed: its probability is exactly 0
+
+
+def masked_logits(logits: Array, action_mask: Array | None, *, xp: Any) -> Array:
+    """Logits (N, L) with those that are not allowed (mask 0) set to MASKED."""
+    if action_mask is None:
+        return logits
+    return xp.where(action_mask != 0, logits, xp.zeros_like(logits) + MASKED)
+
+
+def categorical(logits: Array, action: Array, nvec: tuple[int, ...], *, xp: Any) -> tuple[Array, Array]:
+    """Independent choices: log-probability and entropy of a (multi-)discrete action.
+
+    log p(a) = sum_k (logit_k[a_k] - log sum exp logit_k);  H = -sum_k sum_j p_kj log p_kj
+
+    Args:
+        logits: float (N, sum(nvec)), components one after the other.
+        action: int (N, K).
+        nvec: choices of each component.
+        xp: array namespace.
+
+    Returns:
+        (log-probability, entropy), float (N,).
+    """
+    total, spread = xp.zeros_like(logits[:, 0]), xp.zeros_like(logits[:, 0])
+    first = 0
+    for k, n in enumerate(nvec):
+        part = logits[:, first : first + n]
+        shifted = part - xp.max(part, axis=1, keepdims=True)
+        logp = shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+        chosen = xp.arange(n)[None, :] == action[:, k : k + 1]
+        total = total + xp.sum(xp.where(chosen, logp, xp.zeros_like(logp)), axis=1)
+        spread = spread - xp.sum(xp.exp(logp) * logp, axis=1)
+        first += n
+    return total, spread
+
+
+def gaussian(mean: Array, log_std: Array, action: Array, *, xp: Any) -> tuple[Array, Array]:
+    """Diagonal Gaussian: log-probability of the unclipped action, and entropy.
+
+    log p(a) = sum_i (-z_i^2 / 2 - log_std_i - log(2 pi) / 2),  z = (a - mean) / std
+    H = sum_i (log_std_i + (1 + log(2 pi)) / 2)
+
+    Args:
+        mean: float (N, A).
+        log_std: float (A,).
+        action: float (N, A).
+        xp: array namespace.
+
+    Returns:
+        (log-probability, entropy), float (N,).
+    """
+    z = (action - mean) * xp.exp(-log_std)
+    half = 0.5 * math.log(2 * math.pi)
+    logprob = xp.sum(-0.5 * z * z - log_std - half, axis=1)
+    return logprob, xp.zeros_like(logprob) + xp.sum(log_std + (0.5 + half))
