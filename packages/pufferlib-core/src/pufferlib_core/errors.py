@@ -29,7 +29,8 @@ class UnknownName(PufferError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
         known = sorted(choices)
-        super().__init__(f"unknown {kind} {name!r}{suggest(name, known)}; known: {', '.join(known) or 'none'}")
+        hint, everything = suggest(name, known), ", ".join(known) or "none"
+        super().__init__(f"unknown {kind} {name!r}{hint} (known: {everything})")
 
 
 class MissingExtra(PufferError):

@@ -236,8 +236,9 @@ class NativePPO:
             self.moments.update(segment.obs[:-1].reshape(self.rows, -1)[segment.valid.ravel() != 0])
         self.policy.load(self.params, self.moments)
         result = {f"losses/{name}": float(getattr(metrics, name)) for name in METRICS}
-        spread = float(np.var(self._target))
-        error = float(np.var(self._target - segment.value))
+        valid = segment.valid != 0
+        spread = float(np.var(self._target, where=valid)) if valid.any() else 0.0
+        error = float(np.var(self._target - segment.value, where=valid)) if valid.any() else 0.0
         result["losses/explained_variance"] = 1.0 - error / spread if spread > 0 else 0.0
         result["schedule/learning_rate"] = self._rate(fraction)
         result["schedule/gradient_steps"] = float(self.adam_step[0])

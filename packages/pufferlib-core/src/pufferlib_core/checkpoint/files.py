@@ -102,7 +102,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     for name, rule in declared.items():
         data = _read(folder / name)
         if len(data) != rule["bytes"]:
-            raise CheckpointError(f"{folder / name}: has {len(data)} bytes, its manifest says {rule['bytes']}: truncated?")
+            kind = "truncated" if len(data) < rule["bytes"] else "something was added"
+            raise CheckpointError(f"{folder / name}: {len(data)} bytes, its manifest says {rule['bytes']}: {kind}")
         if hashlib.sha256(data).hexdigest() != rule["sha256"]:
             raise CheckpointError(f"{folder / name}: its SHA-256 differs from the manifest's: the file is corrupted")
         if name == STATE:

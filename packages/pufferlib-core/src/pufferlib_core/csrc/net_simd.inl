@@ -456,9 +456,11 @@ static void net_loss(const puf_layout *l, const puf_loss_config *c, const float 
         if (c->value_clip > 0.0f) {
             const vf moved = vmin(vmax(value - old_value, vset(-c->value_clip)), vset(c->value_clip));
             const vf other = (old_value + moved) - target;
-            const vm worse = vgt(other * other, value_loss);
-            value_loss = vmax(value_loss, other * other);
-            error = vselect(worse, zero, error); /* outside the range the clipped value does not move */
+            const vf limit = vset(c->value_clip);
+            const vm outside = vorm(vgt(value - old_value, limit), vgt(zero - limit, value - old_value));
+            const vm worse = VANDM(outside, vgt(other * other, value_loss)); /* inside the range rounding decides nothing */
+            value_loss = vselect(worse, other * other, value_loss);
+            error = vselect(worse, zero, error); /* outside it the clipped value does not move */
         }
         const vf far = vselect(vgt(ratio, vset(1.0f + c->clip)), one, vselect(vgt(vset(1.0f - c->clip), ratio), one, zero));
         sum_policy = sum_policy - weight * objective;

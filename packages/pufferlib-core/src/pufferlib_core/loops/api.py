@@ -64,7 +64,7 @@ def train(
     if "timesteps" in chosen:
         chosen["stop_return"] = None
     section = dict(given.get("train", {})) | chosen
-    given |= {name: value for name, value in settings.items() if value is not None}
+    given |= {name: str(value) if isinstance(value, Path) else value for name, value in settings.items() if value is not None}
     if section:
         given["train"] = section
     checkpoint = None if resume is None else load_checkpoint(resume)
