@@ -32,7 +32,6 @@ class Gate:
     about: str
     command: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    optional: Path | None = None  # without this file the gate is reported as absent
     closing: bool = False  # repeat the last line of the output in the summary
 
 
@@ -75,7 +74,6 @@ def gates() -> list[Gate]:
             name="portability",
             about="other targets",
             command=tool("portability"),
-            optional=ROOT / "tools/portability.py",
         ),
         Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
         Gate(name="wheels", about="wheels from sdists outside the workspace", command=tool("check_wheels")),
@@ -101,9 +99,6 @@ def run(gate: Gate) -> Result:
     """Runs one gate, passing its output on as it comes."""
     print(f"\n=== {gate.name}: {gate.about} ===", flush=True)
     start = time.monotonic()
-    if gate.optional is not None and not gate.optional.exists():
-        print(f"{gate.optional.relative_to(ROOT)} does not exist")
-        return Result(gate, "ABSENT", 0.0, "")
     env = environment(gate)
     program = shutil.which(gate.command[0], path=env["PATH"])
     if program is None:
