@@ -12,6 +12,11 @@ static int32_t vec_account(float *PUF_RESTRICT episode_return, int32_t *PUF_REST
     for (int32_t i = first; i < end; i++) { truncated[i] = (uint8_t)(truncated[i] | (uint8_t)(episode_length[i] >= limit)); }
     int32_t found = 0;
     int32_t i = first;
+#if defined(HAVE_VLIST) /* without branches: every other vector holds an ended episode under random actions */
+    for (; i + VW <= end; i += VW) {
+        found += vlist(ended + found, vorm(vflags_n(terminated + i, VW), vflags_n(truncated + i, VW)), i);
+    }
+#endif
     for (; i + 8 <= end; i += 8) {
         uint64_t a, b;
         puf_copy(&a, terminated + i, 8);

@@ -59,3 +59,10 @@ PUF_INLINE vm vflags_n(const uint8_t *p, int32_t n) {
     return _mm_test_epi8_mask(bytes, bytes);
 }
 PUF_INLINE vm vorm(vm a, vm b) { return (vm)(a | b); }
+/* Writes first + lane for every lane of m, packed, and returns how many; may write all VW places. */
+#define HAVE_VLIST 1
+PUF_INLINE int32_t vlist(int32_t *to, vm m, int32_t first) {
+    const vi lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(m, _mm512_add_epi32(lane, _mm512_set1_epi32(first))));
+    return __builtin_popcount(m);
+}
