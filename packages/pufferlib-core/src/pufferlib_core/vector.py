@@ -209,10 +209,9 @@ class VecEnv:
             raise EnvError(f"{self.spec.name}: call reset() before run()")
         t = segment.steps
         chosen = pointer(actions, "actions", self.action_dtype, (t, *self.action_shape))
-        final = aligned_zeros((t, *self._step.final_obs.shape), np.float32)
         planes = _planes(
-            segment.obs[1:], segment.reward, segment.cost, segment.terminated, segment.truncated, segment.valid, final,
-            segment.log,
+            segment.obs[1:], segment.reward, segment.cost, segment.terminated, segment.truncated, segment.valid,
+            segment.final_obs, segment.log,
         )  # fmt: skip
         finished = lib.puf_vec_run(self.handle, self.pool.exec, chosen, t, planes)
         if finished < 0:

@@ -38,6 +38,12 @@ static int32_t vec_account(float *PUF_RESTRICT episode_return, int32_t *PUF_REST
     return found;
 }
 
+static uint32_t largest(const uint32_t *x, int64_t n) {
+    uint32_t top = 0;
+    for (int64_t i = 0; i < n; i++) { top = x[i] > top ? x[i] : top; }
+    return top;
+}
+
 /* `vecs` vectors of columns, whose advantages of the later row stay in registers; the last vector holds `rest` columns.
  * Multiply and add, not FMA; an ended row is its delta (selected, so that NaN of the next episode cannot leak). */
 PUF_INLINE void gae_columns(const puf_returns_args *a, int32_t first, int vecs, int32_t rest) {

@@ -16,14 +16,12 @@ typedef struct {
     float gamma, lam, rho_clip, c_clip;
 } puf_returns_args;
 
-/* One slice of a minibatch on its way through the network; see net.h for the layout of the workspace. */
-typedef struct puf_slice puf_slice;
-
 typedef struct {
     /* Bookkeeping of a step: accumulates returns and lengths, applies the time limit, and lists the ended environments of
      * [first, first + count) in `ended`. Returns how many. */
     int32_t (*vec_account)(float *episode_return, int32_t *episode_length, const float *reward, const uint8_t *terminated,
                            uint8_t *truncated, int32_t max_steps, int32_t first, int32_t count, int32_t *ended);
+    uint32_t (*largest)(const uint32_t *x, int64_t n);
     /* Columns [first, first + count). */
     void (*gae)(const puf_returns_args *a, int32_t first, int32_t count);
     void (*vtrace)(const puf_returns_args *a, int32_t first, int32_t count);

@@ -15,6 +15,7 @@
 
 const puf_kernels puf_kernels_avx2 = {
     .vec_account = vec_account,
+    .largest = largest,
     .gae = kernel_gae,
     .vtrace = kernel_vtrace,
     .lambda = kernel_lambda,

@@ -11,6 +11,7 @@
 
 const puf_kernels puf_kernels_serial = {
     .vec_account = vec_account,
+    .largest = largest,
     .gae = kernel_gae,
     .vtrace = kernel_vtrace,
     .lambda = kernel_lambda,

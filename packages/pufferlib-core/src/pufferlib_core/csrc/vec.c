@@ -132,8 +132,8 @@ static void reset_listed(puf_vec *vec, const int32_t *index, int32_t count, floa
     for (int32_t k = 0; k < count; k++) {
         vec->episode_return[index[k]] = 0.0f;
         vec->episode_length[index[k]] = 0;
-        vec->over[index[k]] = 0;
     }
+    for (int32_t k = 0; vec->autoreset != PUF_SAME_STEP && k < count; k++) { vec->over[index[k]] = 0; }
 }
 
 static void env_step(puf_vec *vec, int32_t first, int32_t count, const void *action, const puf_planes *out) {
@@ -184,7 +184,7 @@ static void write_final(const puf_vec *vec, const int32_t *ended, int32_t count,
 
 static void fill_valid(const puf_planes *out, int32_t first, int32_t count) {
     if (out->valid == NULL) { return; }
-    for (int32_t i = first; i < first + count; i++) { out->valid[i] = 1; }
+    puf_fill(out->valid + first, 1, (size_t)count);
 }
 
 /* Environments of the range that are over: keep their states aside while the batch steps, so that an episode is the same
@@ -304,12 +304,8 @@ int puf_vec_reset(puf_vec *vec, const puf_exec *exec, const uint8_t *mask, float
 static int actions_legal(const puf_vec *vec, const int32_t *action, int64_t rows) {
     const puf_env_info *info = &vec->info;
     if (info->action_kind != PUF_ACTION_DISCRETE) { return 1; }
+    if (info->action_size == 1) { return vec->kernels->largest((const uint32_t *)action, rows) < (uint32_t)info->action_n[0]; }
     uint32_t bad = 0;
-    if (info->action_size == 1) {
-        const uint32_t n = (uint32_t)info->action_n[0];
-        for (int64_t i = 0; i < rows; i++) { bad |= (uint32_t)((uint32_t)action[i] >= n); }
-        return bad == 0;
-    }
     for (int64_t i = 0; i < rows; i++) {
         for (int32_t k = 0; k < info->action_size; k++) {
             bad |= (uint32_t)((uint32_t)action[i * info->action_size + k] >= (uint32_t)info->action_n[k]);
@@ -333,7 +329,6 @@ static int32_t run_range(vec_job *job, int32_t first, int32_t count) {
         out.truncated += n;
         if (out.cost != NULL) { out.cost += n; }
         if (out.valid != NULL) { out.valid += n; }
-        if (out.final_obs != NULL) { out.final_obs += n * width; }
         if (out.log != NULL) { out.log += n; }
     }
     return finished;

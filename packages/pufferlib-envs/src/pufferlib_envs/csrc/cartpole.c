@@ -7,11 +7,12 @@
 #define POLE_MASS 0.1f
 #define TOTAL_MASS 1.1f
 #define LENGTH 0.5f /* half the pole's */
-#define POLE_MASS_LENGTH 0.05f
+#define POLE_SHARE (POLE_MASS * LENGTH / TOTAL_MASS)
 #define FORCE 10.0f
 #define TAU 0.02f /* seconds between states */
 #define X_LIMIT 2.4f
 #define THETA_LIMIT 0.20943951023931953f /* 12 degrees */
+#define SMALL_ANGLE 0.78f                /* below pi/4 */
 
 enum { CARTPOLE_BLOCK = 16, CARTPOLE_STEPS = 500 };
 

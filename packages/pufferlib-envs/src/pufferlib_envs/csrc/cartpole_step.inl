@@ -1,28 +1,45 @@
 /* The rules for one ISA. Included by cartpole.c once for each, with FN(name) giving the name of the variant.
  * Lanes are independent and the loops have no branches, so that the compiler turns them into vectors. */
 
-static void FN(step)(const void *config, void *memory, int32_t n, int32_t first, int32_t count, const void *action,
-                     float *PUF_RESTRICT obs, float *PUF_RESTRICT reward, float *PUF_RESTRICT cost,
-                     uint8_t *PUF_RESTRICT terminated, uint8_t *PUF_RESTRICT truncated) {
-    const cartpole_batch b = cartpole_batch_at(memory, n);
-    float *PUF_RESTRICT xs = b.x, *PUF_RESTRICT x_dots = b.x_dot, *PUF_RESTRICT thetas = b.theta, *PUF_RESTRICT theta_dots = b.theta_dot;
-    const int32_t *PUF_RESTRICT push = (const int32_t *)action;
-    (void)config;
-    (void)cost;
-    (void)truncated;
+/* The next states. `small`: every angle is within SMALL_ANGLE, where the sine needs no range reduction; same bits. */
+PUF_INLINE void FN(move)(cartpole_batch b, const int32_t *PUF_RESTRICT push, int32_t first, int32_t count, int small) {
+    float *PUF_RESTRICT xs = b.x, *PUF_RESTRICT x_dots = b.x_dot, *PUF_RESTRICT thetas = b.theta,
+          *PUF_RESTRICT theta_dots = b.theta_dot;
     for (int32_t k = first; k < first + count; k++) {
         const float x = xs[k], x_dot = x_dots[k], theta = thetas[k], theta_dot = theta_dots[k];
-        const float force = push[k] == 1 ? FORCE : -FORCE;
+        const float push_acc = push[k] == 1 ? FORCE / TOTAL_MASS : -FORCE / TOTAL_MASS;
         float sine, cosine;
-        puf_sincos(theta, &sine, &cosine);
-        const float temp = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sine) * (1.0f / TOTAL_MASS);
+        if (small) {
+            puf_sincos_small(theta, &sine, &cosine);
+        } else {
+            puf_sincos(theta, &sine, &cosine);
+        }
+        const float temp = push_acc + POLE_SHARE * sine * (theta_dot * theta_dot);
         const float theta_acc = (GRAVITY * sine - cosine * temp) /
-                                (LENGTH * (4.0f / 3.0f - POLE_MASS * (cosine * cosine) * (1.0f / TOTAL_MASS)));
-        const float x_acc = temp - POLE_MASS_LENGTH * theta_acc * cosine * (1.0f / TOTAL_MASS);
+                                (LENGTH * (4.0f / 3.0f) - (LENGTH * POLE_MASS / TOTAL_MASS) * (cosine * cosine));
+        const float x_acc = temp - POLE_SHARE * cosine * theta_acc;
         xs[k] = x + TAU * x_dot;
         x_dots[k] = x_dot + TAU * x_acc;
         thetas[k] = theta + TAU * theta_dot;
         theta_dots[k] = theta_dot + TAU * theta_acc;
+    }
+}
+
+static void FN(step)(const void *config, void *memory, int32_t n, int32_t first, int32_t count, const void *action,
+                     float *PUF_RESTRICT obs, float *PUF_RESTRICT reward, float *PUF_RESTRICT cost,
+                     uint8_t *PUF_RESTRICT terminated, uint8_t *PUF_RESTRICT truncated) {
+    const cartpole_batch b = cartpole_batch_at(memory, n);
+    const float *PUF_RESTRICT xs = b.x, *PUF_RESTRICT x_dots = b.x_dot, *PUF_RESTRICT thetas = b.theta,
+                *PUF_RESTRICT theta_dots = b.theta_dot;
+    (void)config;
+    (void)cost;
+    (void)truncated;
+    uint32_t large = 0;
+    for (int32_t k = first; k < first + count; k++) { large |= (uint32_t)(puf_abs(thetas[k]) > SMALL_ANGLE); }
+    if (large) { /* only in states that were set from outside: episodes end far below */
+        FN(move)(b, (const int32_t *)action, first, count, 0);
+    } else {
+        FN(move)(b, (const int32_t *)action, first, count, 1);
     }
     for (int32_t k = first; k < first + count; k++) {
         obs[4 * (int64_t)k] = xs[k];
@@ -42,34 +59,29 @@ static void FN(reset)(const void *config, void *memory, int32_t n, const int32_t
     (void)config;
     for (int32_t at = 0; at < count; at += 16) {
         const int32_t rows = count - at < 16 ? count - at : 16;
-        PUF_ALIGNED(64) uint32_t key0[16] = {0}, key1[16] = {0}, low[16] = {0}, high[16] = {0};
-        PUF_ALIGNED(64) float state[4][16];
-        for (int32_t i = 0; i < rows; i++) {
-            const puf_rng rng = b.rng[index[at + i]];
-            key0[i] = rng.key[0];
-            key1[i] = rng.key[1];
-            low[i] = rng.counter[0];
-            high[i] = rng.counter[1];
-        }
+        PUF_ALIGNED(64) puf_rng rng[16] = {0};
+        PUF_ALIGNED(64) float state[16][4];
+        for (int32_t i = 0; i < rows; i++) { rng[i] = b.rng[index[at + i]]; }
         for (int32_t i = 0; i < 16; i++) {
             uint32_t w0, w1, w2, w3;
-            const uint32_t next = low[i] + 1u; /* counters are even, so the low word does not wrap in between */
-            puf_threefry(key0[i], key1[i], low[i], high[i], &w0, &w1);
-            puf_threefry(key0[i], key1[i], next, high[i], &w2, &w3);
-            state[0][i] = puf_uniform(w0, -0.05f, 0.05f);
-            state[1][i] = puf_uniform(w1, -0.05f, 0.05f);
-            state[2][i] = puf_uniform(w2, -0.05f, 0.05f);
-            state[3][i] = puf_uniform(w3, -0.05f, 0.05f);
+            const uint32_t low = rng[i].counter[0], high = rng[i].counter[1];
+            puf_threefry(rng[i].key[0], rng[i].key[1], low, high, &w0, &w1);
+            puf_threefry(rng[i].key[0], rng[i].key[1], low + 1u, high, &w2, &w3); /* counters are even: no carry here */
+            state[i][0] = puf_uniform(w0, -0.05f, 0.05f);
+            state[i][1] = puf_uniform(w1, -0.05f, 0.05f);
+            state[i][2] = puf_uniform(w2, -0.05f, 0.05f);
+            state[i][3] = puf_uniform(w3, -0.05f, 0.05f);
+            rng[i].counter[0] = low + 2u;
+            rng[i].counter[1] = high + (low + 2u == 0u);
         }
         for (int32_t i = 0; i < rows; i++) {
             const int32_t k = index[at + i];
-            b.rng[k].counter[0] = low[i] + 2u;
-            b.rng[k].counter[1] = high[i] + (low[i] + 2u == 0u);
-            b.x[k] = state[0][i];
-            b.x_dot[k] = state[1][i];
-            b.theta[k] = state[2][i];
-            b.theta_dot[k] = state[3][i];
-            for (int32_t j = 0; j < 4; j++) { obs[4 * (int64_t)k + j] = state[j][i]; }
+            b.rng[k] = rng[i];
+            b.x[k] = state[i][0];
+            b.x_dot[k] = state[i][1];
+            b.theta[k] = state[i][2];
+            b.theta_dot[k] = state[i][3];
+            puf_copy(obs + 4 * (int64_t)k, state[i], sizeof state[i]);
         }
     }
 }

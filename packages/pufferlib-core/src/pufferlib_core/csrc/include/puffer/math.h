@@ -92,16 +92,21 @@ PUF_INLINE float puf_round(float x) {
     return (x + magic) - magic;
 }
 
-/* sin and cos together: reduction by pi/2 in three parts (Cody and Waite), minimax polynomials on [-pi/4, pi/4]. */
+/* sin and cos on [-pi/4, pi/4]: minimax polynomials. Bit-equal to puf_sincos there. */
+PUF_INLINE void puf_sincos_small(float r, float *sin_r, float *cos_r) {
+    const float r2 = r * r;
+    *sin_r = r + r * r2 * (-1.6666654611e-1f + r2 * (8.3321608736e-3f + r2 * -1.9515295891e-4f));
+    *cos_r =
+        (1.0f - 0.5f * r2) + r2 * r2 * (4.166664568298827e-2f + r2 * (-1.388731625493765e-3f + r2 * 2.443315711809948e-5f));
+}
+
+/* sin and cos together: reduction by pi/2 in three parts (Cody and Waite). */
 PUF_INLINE void puf_sincos(float x, float *sin_x, float *cos_x) {
     const float n = puf_round(x * 0.636619772367581343f);
-    float r = x - n * 1.5703125f;
+    float r = x - n * 1.5703125f, s, c;
     r = r - n * 4.837512969970703125e-4f;
     r = r - n * 7.54978995489188216e-8f;
-    const float r2 = r * r;
-    const float s = r + r * r2 * (-1.6666654611e-1f + r2 * (8.3321608736e-3f + r2 * -1.9515295891e-4f));
-    const float c =
-        (1.0f - 0.5f * r2) + r2 * r2 * (4.166664568298827e-2f + r2 * (-1.388731625493765e-3f + r2 * 2.443315711809948e-5f));
+    puf_sincos_small(r, &s, &c);
     const uint32_t quadrant = (uint32_t)(int32_t)n;
     const uint32_t swap = 0u - (quadrant & 1u);
     const uint32_t sb = puf_to_bits(s), cb = puf_to_bits(c);

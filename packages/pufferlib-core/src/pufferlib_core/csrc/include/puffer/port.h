@@ -51,13 +51,15 @@ PUF_INLINE void puf_copy(void *dst, const void *src, size_t bytes) {
 #endif
 }
 
-PUF_INLINE void puf_zero(void *dst, size_t bytes) {
+PUF_INLINE void puf_fill(void *dst, unsigned char byte, size_t bytes) {
 #if defined(__GNUC__) && !defined(PUF_FREESTANDING)
-    __builtin_memset(dst, 0, bytes);
+    __builtin_memset(dst, byte, bytes);
 #else
     unsigned char *to = (unsigned char *)dst;
-    for (size_t i = 0; i < bytes; i++) { to[i] = 0; }
+    for (size_t i = 0; i < bytes; i++) { to[i] = byte; }
 #endif
 }
+
+PUF_INLINE void puf_zero(void *dst, size_t bytes) { puf_fill(dst, 0, bytes); }
 
 #endif

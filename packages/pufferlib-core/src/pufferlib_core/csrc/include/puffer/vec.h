@@ -45,7 +45,8 @@ int puf_vec_reset(puf_vec *vec, const puf_exec *exec, const uint8_t *mask, float
  * nothing is stepped. Returns the number of episodes that ended, or a negative status. */
 int puf_vec_step(puf_vec *vec, const puf_exec *exec, const void *action, const puf_planes *out);
 /* `steps` steps with given actions (steps, n, ...) into time-major planes (obs: steps rows too, the observation after
- * each step). Equals calling puf_vec_step `steps` times, with one barrier instead of one a step. */
+ * each step; final_obs: one row for each environment, the last of them). Equals calling puf_vec_step `steps` times, with one
+ * barrier instead of one a step. */
 int puf_vec_run(puf_vec *vec, const puf_exec *exec, const void *action, int32_t steps, const puf_planes *out);
 
 /* The canonical record of environment i: environment state, running return, length, whether a reset is due. */
