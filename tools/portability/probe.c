@@ -50,7 +50,7 @@ EXPORT(probe) int32_t probe(void) {
     const size_t bytes = puf_vec_bytes(env, NULL, ENVS, PUF_SAME_STEP);
     if (bytes == 0 || bytes > sizeof memory) { return -4; }
     if (puf_vec_init(&vec, memory, bytes, env, NULL, ENVS, PUF_SAME_STEP, PUF_ISA_SERIAL, 11, 0) != PUF_OK) { return -5; }
-    puf_vec_reset(vec, NULL, NULL, obs);
+    puf_vec_reset(vec, NULL, NULL, obs, NULL);
     for (int32_t t = 0; t < STEPS; t++) {
         int32_t action[ENVS];
         for (int32_t i = 0; i < ENVS; i++) { action[i] = (t * 7 + i * 3 + t / 5) % 2; }

@@ -10,6 +10,7 @@ from pufferlib_core.algorithms import get_algorithm
 from pufferlib_core.config import nest, parse_value
 from pufferlib_core.errors import ConfigError, suggest
 from pufferlib_core.loops.settings import option_types
+from pufferlib_core.traits import EnvSpec
 
 PREFIX = "PUFFER_"
 NOT_SETTINGS = {"PUFFER_ISA", "PUFFER_WERROR"}  # read elsewhere
@@ -21,13 +22,13 @@ def whole(text: str, where: str) -> int:
     return int(number)
 
 
-def sections(rest: Sequence[str], algorithm: str) -> dict[str, Any]:
+def sections(rest: Sequence[str], algorithm: str, env: EnvSpec | None = None) -> dict[str, Any]:
     """Nested settings from `--section.option VALUE` and `--section.option=VALUE`.
 
     Raises:
         ConfigError: for what is not a setting, with the closest name.
     """
-    types = option_types(get_algorithm(algorithm))
+    types = option_types(get_algorithm(algorithm), env)
     flat: dict[str, Any] = {}
     arguments = list(rest)
     while arguments:
@@ -47,13 +48,15 @@ def sections(rest: Sequence[str], algorithm: str) -> dict[str, Any]:
     return nest(flat)
 
 
-def environment(algorithm: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+def environment(
+    algorithm: str, env: EnvSpec | None = None, variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Nested settings from variables: PUFFER_SEED, PUFFER_PPO__GAMMA.
 
     Raises:
         ConfigError: for one that is not a setting, with the closest name.
     """
-    types = option_types(get_algorithm(algorithm))
+    types = option_types(get_algorithm(algorithm), env)
     top = {"algorithm": str, "backend": str, "seed": int, "out": str}
     flat: dict[str, Any] = {}
     for variable, text in (os.environ if variables is None else variables).items():

@@ -41,12 +41,19 @@ class Segment:
     valid: ByteArray  # (T, N)
     log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
     final_obs: FloatArray  # (N, *obs) last final observation of each environment
+    action_mask: ByteArray | None  # (T + 1, N, logits) what the action of row t may be; None: anything
 
     @classmethod
     def allocate(
-        cls, steps: int, envs: int, obs_shape: tuple[int, ...], action_shape: tuple[int, ...], action_dtype: Any
+        cls,
+        steps: int,
+        envs: int,
+        obs_shape: tuple[int, ...],
+        action_shape: tuple[int, ...],
+        action_dtype: Any,
+        mask_size: int = 0,
     ) -> Segment:
-        """Zeroed memory for `steps` steps of `envs` environments."""
+        """Zeroed memory for `steps` steps of `envs` environments; mask_size: choices that masks speak of, 0 for no masks."""
         plane = (steps, envs)
         return cls(
             obs=aligned_zeros((steps + 1, envs, *obs_shape), np.float32),
@@ -56,7 +63,8 @@ class Segment:
             valid=aligned_zeros(plane, np.uint8),
             log=aligned_zeros(plane, EPISODE),
             final_obs=aligned_zeros((envs, *obs_shape), np.float32),
-        )
+            action_mask=aligned_zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+        )  # fmt: skip
 
     @property
     def steps(self) -> int:
@@ -74,5 +82,7 @@ class Segment:
         return self.reward.size
 
     def roll(self) -> None:
-        """Copies the last observation row to the first, for the next segment."""
+        """Copies the last observation row (and its action mask) to the first, for the next segment."""
         self.obs[0] = self.obs[-1]
+        if self.action_mask is not None:
+            self.action_mask[0] = self.action_mask[-1]

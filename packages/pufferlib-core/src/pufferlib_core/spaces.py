@@ -217,6 +217,15 @@ def from_json(values: dict[str, Any]) -> Space:
     raise SpaceError(f"not the description of a space: unknown type {kind!r}")
 
 
+def sample_allowed(space: Space, rng: np.random.Generator, action_mask: Array | None) -> Array:
+    """A uniform value among the choices that a mask (logits,) allows; any value if it is None."""
+    if action_mask is None or isinstance(space, Box):
+        return space.sample(rng)
+    ends = np.cumsum(space.nvec)
+    allowed = (np.flatnonzero(part) for part in np.split(action_mask, ends[:-1]))
+    return np.array([rng.choice(choices) for choices in allowed], np.int32).reshape(space.shape)
+
+
 def fingerprint(*spaces: Space) -> str:
     """SHA-256 of the spaces' canonical JSON: equal exactly if the spaces are."""
     text = json.dumps([space.to_json() for space in spaces], sort_keys=True, separators=(",", ":"))

@@ -6,15 +6,20 @@ import numpy as np
 
 from pufferlib_core.errors import EnvError
 from pufferlib_core.seeding import STREAM_SAMPLE
-from pufferlib_core.traits import EnvSpec
+from pufferlib_core.traits import ByteArray, EnvSpec
 from pufferlib_core.vector import VecEnv
+
+
+def _allows(action_mask: ByteArray, spec: EnvSpec) -> bool:
+    ends = np.cumsum(spec.action_space.nvec)  # type: ignore[union-attr]
+    return all(part.any(axis=1).all() for part in np.split(action_mask, ends[:-1], axis=1))
 
 
 def check_env(spec: EnvSpec, *, steps: int = 300, num_envs: int = 37) -> None:
     """Runs an environment against the contract of puffer/env.h.
 
     Observations and rewards are finite and observations stay inside their space; equal seeds give equal trajectories,
-    whatever the threads and the number of environments; a saved state continues bit for bit.
+    whatever the threads and the number of environments; action masks allow something; a saved state continues bit for bit.
 
     Raises:
         EnvError: saying which rule was broken, and where.
@@ -40,6 +45,8 @@ def check_env(spec: EnvSpec, *, steps: int = 300, num_envs: int = 37) -> None:
         planes = ("obs", "reward", "cost", "terminated", "truncated", "valid")
         if any(not np.array_equal(getattr(a, plane), getattr(b, plane)) for plane in planes):
             raise EnvError(f"{spec.name}: two threads give another trajectory at step {t}")
+        if a.action_mask is not None and not _allows(a.action_mask, spec):
+            raise EnvError(f"{spec.name}: an action mask allows nothing at step {t}")
         if a.obs[:1].tobytes() != c.obs.tobytes() or a.reward[0] != c.reward[0]:
             raise EnvError(f"{spec.name}: environment 0 depends on the number of environments at step {t}")
         if t >= steps // 2:

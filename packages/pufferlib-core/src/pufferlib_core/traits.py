@@ -35,6 +35,9 @@ class EnvSpec:
     render_ansi: Callable[[FloatArray], str] | None = None  # of one observation
     render_rgb: Callable[[FloatArray], ByteArray] | None = None  # (height, width, 3)
     description: str = ""
+    config: Any = None  # its settings, a frozen dataclass of `option`s; None: it has none
+    c_config: bytes = b""  # the C struct of `config`; empty: the defaults of the C side
+    configure: Callable[[Any], EnvSpec] | None = None  # the same environment with other settings
 
     @property
     def spaces(self) -> tuple[Space, Space]:
@@ -56,6 +59,7 @@ class Step(NamedTuple):
     valid: ByteArray  # (N,) 0: a dummy row that must not be learnt from
     final_obs: FloatArray  # (N, *obs shape) last observation of the episode; meaningful where it ended
     log: npt.NDArray[Any]  # (N,) EPISODE records; meaningful where the episode ended
+    action_mask: ByteArray | None  # (N, logits) 1 where the next action may be that choice; None: all may
     finished: int  # episodes that ended in this step
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pufferlib_core.config import from_dict, to_dict
 from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError, UnknownName
 from pufferlib_core.native import Array, Pool, check, default_threads, ffi, isa, lib, memory, pointer
@@ -25,14 +26,28 @@ def env_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group="pufferlib.envs")})
 
 
-@functools.cache
-def env_spec(name: str) -> EnvSpec:
+def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
     """The environment of a native name (`cartpole`) or of `module:factory`, which must be or return an EnvSpec.
+
+    Args:
+        name: of the environment.
+        config: its own settings, where they differ from its defaults.
 
     Raises:
         UnknownName: if no package brings it.
         EnvError: if two packages bring it, or the factory gives something else.
+        ConfigError: if a setting is unknown or not legal.
     """
+    spec = _registered(name)
+    if not config:
+        return spec
+    if spec.configure is None:
+        raise ConfigError(f"{spec.name} has no settings, got {', '.join(config)}")
+    return spec.configure(from_dict(type(spec.config), to_dict(spec.config) | dict(config), spec.name))
+
+
+@functools.cache
+def _registered(name: str) -> EnvSpec:
     if ":" in name:
         return _from_factory(name)
     found = [entry for entry in entry_points(group="pufferlib.envs") if entry.name == name]
@@ -102,7 +117,9 @@ class VecEnv:
         self.pool = pool if pool is not None else Pool(threads if threads is not None else default_threads(num_envs))
         self._first_stream = first_stream
         self._table = ffi.cast("void *", spec.table(isa()))
-        self._memory = memory(lib.puf_vec_bytes(self._table, ffi.NULL, num_envs, AUTORESET[autoreset]), spec.name)
+        self._config = ffi.from_buffer(spec.c_config) if spec.c_config else ffi.NULL
+        self._memory = memory(lib.puf_vec_bytes(self._table, self._config, num_envs, AUTORESET[autoreset]), spec.name)
+        info = self._describe()
         self._handle = ffi.NULL
         n = num_envs
         continuous = isinstance(spec.action_space, Box)
@@ -112,26 +129,26 @@ class VecEnv:
         self._step = Step(
             aligned_zeros(obs, np.float32), aligned_zeros(n, np.float32), aligned_zeros(n, np.float32),
             aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8),
-            aligned_zeros(obs, np.float32), aligned_zeros(n, EPISODE), 0,
+            aligned_zeros(obs, np.float32), aligned_zeros(n, EPISODE),
+            aligned_zeros((n, info.logits), np.uint8) if info.masks else None, 0,
         )  # fmt: skip
-        self._planes = _planes(*self._step[:8])
+        self._planes = _planes(*self._step[:9])
         self._started = False
         self._pending: Step | None = None
         self._build()
-        self._check_spaces()
 
     def _build(self) -> None:
         handle = ffi.new("puf_vec **")
         status = lib.puf_vec_init(
-            handle, ffi.from_buffer(self._memory), self._memory.nbytes, self._table, ffi.NULL, self.num_envs,
+            handle, ffi.from_buffer(self._memory), self._memory.nbytes, self._table, self._config, self.num_envs,
             AUTORESET[self.autoreset], isa(), self.seed, self._first_stream,
         )  # fmt: skip
         check(status, self.spec.name)
         self._handle = handle[0]
 
-    def _check_spaces(self) -> None:
+    def _describe(self) -> Any:
         info = ffi.new("puf_env_info *")
-        check(lib.puf_env_describe(self._table, ffi.NULL, info), self.spec.name)
+        check(lib.puf_env_describe(self._table, self._config, info), self.spec.name)
         nvec = () if isinstance(self.action_space, Box) else self.action_space.nvec
         same = (
             info.obs_size == self.obs_space.size
@@ -141,6 +158,7 @@ class VecEnv:
         if not same:
             raise EnvError(f"{self.spec.name}: its spaces do not match its C table (obs_size {info.obs_size}, "
                            f"action_size {info.action_size})")  # fmt: skip
+        return info
 
     @property
     def handle(self) -> Any:
@@ -157,7 +175,7 @@ class VecEnv:
             self._memory[:] = 0
             self._build()
         step = self._step
-        check(lib.puf_vec_reset(self.handle, self.pool.exec, ffi.NULL, ffi.from_buffer("float[]", step.obs)), "reset")
+        self._reset(ffi.NULL)
         for plane in (step.reward, step.cost, step.terminated, step.truncated):
             plane.fill(0)
         step.valid.fill(1)
@@ -168,8 +186,13 @@ class VecEnv:
         """Starts new episodes where mask (N,) is true: what `disabled` autoreset needs."""
         chosen = np.ascontiguousarray(mask, np.uint8)
         flags = pointer(chosen, "mask", np.uint8, (self.num_envs,))
-        check(lib.puf_vec_reset(self.handle, self.pool.exec, flags, ffi.from_buffer("float[]", self._step.obs)), "reset")
+        self._reset(flags)
         return self._step
+
+    def _reset(self, where: Any) -> None:
+        obs, masks = self._step.obs, self._step.action_mask
+        pointers = ffi.from_buffer("float[]", obs), ffi.NULL if masks is None else ffi.from_buffer("uint8_t[]", masks)
+        check(lib.puf_vec_reset(self.handle, self.pool.exec, where, *pointers), "reset")
 
     def step(self, action: Array, out: tuple[Segment, int] | None = None) -> Step:
         """One step of every environment, written in place into row t of a segment when `out` is (segment, t).
@@ -191,9 +214,10 @@ class VecEnv:
             raise ShapeError(f"row {t} of {segment.envs} environments is not in a segment for {self.num_envs}")
         rows = Step(
             segment.obs[t + 1], segment.reward[t], segment.cost[t], segment.terminated[t], segment.truncated[t],
-            segment.valid[t], segment.final_obs, segment.log[t], 0,
+            segment.valid[t], segment.final_obs, segment.log[t],
+            None if segment.action_mask is None else segment.action_mask[t + 1], 0,
         )  # fmt: skip
-        finished = lib.puf_vec_step(self.handle, self.pool.exec, chosen, _planes(*rows[:8]))
+        finished = lib.puf_vec_step(self.handle, self.pool.exec, chosen, _planes(*rows[:9]))
         if finished < 0:
             self._refuse(action)
         segment.action[t] = action
@@ -211,7 +235,7 @@ class VecEnv:
         chosen = pointer(actions, "actions", self.action_dtype, (t, *self.action_shape))
         planes = _planes(
             segment.obs[1:], segment.reward, segment.cost, segment.terminated, segment.truncated, segment.valid,
-            segment.final_obs, segment.log,
+            segment.final_obs, segment.log, None if segment.action_mask is None else segment.action_mask[1:],
         )  # fmt: skip
         finished = lib.puf_vec_run(self.handle, self.pool.exec, chosen, t, planes)
         if finished < 0:
@@ -241,15 +265,24 @@ class VecEnv:
         """Memory for a segment of `steps` steps of these environments."""
         if steps < 1:
             raise ConfigError(f"a segment needs at least 1 step, got {steps}")
-        return Segment.allocate(steps, self.num_envs, self.obs_space.shape, self.action_space.shape, self.action_dtype)
+        masks = self._step.action_mask
+        return Segment.allocate(
+            steps, self.num_envs, self.obs_space.shape, self.action_space.shape, self.action_dtype,
+            0 if masks is None else masks.shape[1],
+        )  # fmt: skip
 
     def state(self) -> dict[str, Array]:
-        """Everything that decides the future: one canonical record for each environment, uint8 (N, bytes)."""
+        """Everything that decides the future: one canonical record for each environment, uint8 (N, bytes).
+
+        Returns:
+            `records`, and `obs` and (where the environment has them) `action_mask`, as the last step returned them.
+        """
         size = lib.puf_vec_record_bytes(self.handle)
         records = np.zeros((self.num_envs, size), np.uint8)
         for i in range(self.num_envs):
             check(lib.puf_vec_save(self._handle, i, ffi.from_buffer(records[i])), "state")
-        return {"records": records, "obs": self._step.obs.copy()}
+        masks = {} if self._step.action_mask is None else {"action_mask": self._step.action_mask.copy()}
+        return {"records": records, "obs": self._step.obs.copy()} | masks
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Restores what `state` returned, in these or other environments of the same kind and number.
@@ -263,6 +296,8 @@ class VecEnv:
         for i in range(self.num_envs):
             check(lib.puf_vec_load(self._handle, i, ffi.from_buffer(records[i])), f"set_state of environment {i}")
         self._step.obs[...] = state["obs"]
+        if self._step.action_mask is not None:
+            self._step.action_mask[...] = state["action_mask"]
         self._started = True
 
     def fork(self, source: int, targets: Array | list[int]) -> None:
@@ -273,6 +308,8 @@ class VecEnv:
         for target in targets:
             check(lib.puf_vec_load(self._handle, int(target), ffi.from_buffer(record)), f"fork to environment {target}")
             self._step.obs[target] = self._step.obs[source]
+            if self._step.action_mask is not None:
+                self._step.action_mask[target] = self._step.action_mask[source]
 
     def render(self, env: int = 0, mode: str = "ansi") -> str | Array:
         """A drawing of one environment: text (`ansi`) or uint8 (height, width, 3) (`rgb_array`).
@@ -293,8 +330,8 @@ class VecEnv:
         self._handle = ffi.NULL
 
 
-def _planes(*arrays: Array) -> Any:
-    obs, reward, cost, terminated, truncated, valid, final_obs, log = arrays
+def _planes(*arrays: Array | None) -> Any:
+    obs, reward, cost, terminated, truncated, valid, final_obs, log, action_mask = arrays
     planes = ffi.new("puf_planes *")
     planes.obs, planes.reward, planes.cost = (ffi.from_buffer("float[]", plane) for plane in (obs, reward, cost))
     planes.terminated, planes.truncated, planes.valid = (
@@ -302,13 +339,16 @@ def _planes(*arrays: Array) -> Any:
     )
     planes.final_obs = ffi.from_buffer("float[]", final_obs)
     planes.log = ffi.cast("puf_episode *", ffi.from_buffer(log.view(np.uint8)))
+    if action_mask is not None:
+        planes.action_mask = ffi.from_buffer("uint8_t[]", action_mask)
     return planes
 
 
 def make_vec(
-    name: str, *, num_envs: int, threads: int | None = None, autoreset: str = "same_step", seed: int | None = None
-) -> VecEnv:
-    """A vector environment by name; see `VecEnv`.
+    name: str, *, num_envs: int, threads: int | None = None, autoreset: str = "same_step", seed: int | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> VecEnv:  # fmt: skip
+    """A vector environment by name; see `VecEnv`. `config` holds settings of the environment itself.
 
     Raises:
         UnknownName: if there is no such environment, with the closest name.
@@ -317,4 +357,4 @@ def make_vec(
     >>> make_vec("cartpole", num_envs=2, seed=1).reset().obs.shape
     (2, 4)
     """
-    return VecEnv(env_spec(name), num_envs=num_envs, threads=threads, autoreset=autoreset, seed=seed)
+    return VecEnv(env_spec(name, config), num_envs=num_envs, threads=threads, autoreset=autoreset, seed=seed)

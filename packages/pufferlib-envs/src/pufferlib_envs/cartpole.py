@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import math
 
+from dataclasses import dataclass, replace
+
+from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.traits import ByteArray, EnvSpec, FloatArray
+
+from pufferlib_envs._spec import c_config, table
 
 X_LIMIT, THETA_LIMIT = 2.4, 12 * 2 * math.pi / 360
 
 
-def _table(isa: int) -> int:
-    from pufferlib_envs._native import ffi, lib
+@dataclass(frozen=True, kw_only=True)
+class CartPoleConfig:
+    """Settings of CartPole; the defaults are Gymnasium's."""
 
-    return int(ffi.cast("uintptr_t", lib.puf_env_table_cartpole(isa)))
+    gravity: float = option(9.8, "m/s^2", low=1e-3, high=1e3)
+    cart_mass: float = option(1.0, "kg", low=1e-3, high=1e3)
+    pole_mass: float = option(0.1, "kg", low=1e-3, high=1e3)
+    length: float = option(0.5, "half the pole's, m", low=1e-3, high=1e3)
+    force: float = option(10.0, "of a push, N", low=1e-3, high=1e4)
+    tau: float = option(0.02, "seconds between states", low=1e-4, high=0.5)
+    x_limit: float = option(X_LIMIT, "the episode ends beyond, m", low=0.1, high=100.0)
+    theta_limit: float = option(THETA_LIMIT, "the episode ends beyond, rad", low=0.06, high=1.5)
+    max_steps: int = option(500, "the episode is cut off after so many", low=1)
 
 
 def render_ansi(obs: FloatArray) -> str:
@@ -46,13 +60,27 @@ def render_rgb(obs: FloatArray) -> ByteArray:
     return canvas.pixels
 
 
+def configure(config: CartPoleConfig) -> EnvSpec:
+    """CartPole with these settings."""
+    bound = [2 * config.x_limit, math.inf, 2 * config.theta_limit, math.inf]
+    return replace(
+        SPEC,
+        obs_space=Box([-b for b in bound], bound),
+        max_episode_steps=config.max_steps,
+        config=config,
+        c_config=c_config("cartpole", config),
+    )
+
+
 SPEC = EnvSpec(
     name="cartpole",
     description="balance a pole on a cart (Gymnasium CartPole-v1)",
     obs_space=Box([-2 * X_LIMIT, -math.inf, -2 * THETA_LIMIT, -math.inf], [2 * X_LIMIT, math.inf, 2 * THETA_LIMIT, math.inf]),
     action_space=Discrete(2),
     max_episode_steps=500,
-    table=_table,
+    table=table("cartpole"),
+    config=CartPoleConfig(),
+    configure=configure,
     render_ansi=render_ansi,
     render_rgb=render_rgb,
     preset={

@@ -7,11 +7,7 @@ import math
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import ByteArray, EnvSpec, FloatArray
 
-
-def _table(isa: int) -> int:
-    from pufferlib_envs._native import ffi, lib
-
-    return int(ffi.cast("uintptr_t", lib.puf_env_table_pendulum(isa)))
+from pufferlib_envs._spec import table
 
 
 def render_ansi(obs: FloatArray) -> str:
@@ -45,7 +41,7 @@ SPEC = EnvSpec(
     obs_space=Box([-1.0, -1.0, -8.0], [1.0, 1.0, 8.0]),
     action_space=Box(-2.0, 2.0, (1,)),
     max_episode_steps=200,
-    table=_table,
+    table=table("pendulum"),
     render_ansi=render_ansi,
     render_rgb=render_rgb,
     preset={

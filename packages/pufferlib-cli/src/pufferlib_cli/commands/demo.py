@@ -12,9 +12,10 @@ from pufferlib_core.checkpoint import load_checkpoint
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loops.api import load_policy
+from pufferlib_core.loops.evaluate import trained_env
 from pufferlib_core.seeding import STREAM_SAMPLE
-from pufferlib_core.spaces import fingerprint
-from pufferlib_core.vector import env_spec, make_vec
+from pufferlib_core.spaces import fingerprint, sample_allowed
+from pufferlib_core.vector import VecEnv, env_spec
 
 from pufferlib_cli.options import whole
 
@@ -25,21 +26,24 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
     Raises:
         CheckpointError: if the checkpoint is of another environment.
     """
-    spec = env_spec(env)
-    policy = None
+    spec, policy = env_spec(env), None
     if checkpoint is not None:
         saved = load_checkpoint(checkpoint)
+        spec = trained_env(env, saved)
         if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
             raise CheckpointError(f"{saved.path} was trained on {saved.manifest.get('env')}, not on {env}")
         policy = load_policy(saved.path)
-    vec = make_vec(env, num_envs=1, threads=1, seed=seed)
+    vec = VecEnv(spec, num_envs=1, threads=1, seed=seed)
     rng = np.random.default_rng([seed, STREAM_SAMPLE])
-    obs, reward, episodes = vec.reset().obs, 0.0, 0
+    step, reward, episodes = vec.reset(), 0.0, 0
     live = sys.stdout.isatty()
     for t in range(steps):
-        action = policy.act(obs)[0] if policy is not None else spec.action_space.sample(rng)[None].astype(vec.action_dtype)
-        step = vec.step(np.ascontiguousarray(action))
-        obs, reward, episodes = step.obs, reward + float(step.reward[0]), episodes + step.finished
+        if policy is not None:
+            action = policy.act(step.obs, action_mask=step.action_mask)[0]
+        else:
+            action = sample_allowed(spec.action_space, rng, None if step.action_mask is None else step.action_mask[0])[None]
+        step = vec.step(np.ascontiguousarray(action, vec.action_dtype))
+        reward, episodes = reward + float(step.reward[0]), episodes + step.finished
         if live:
             picture = vec.render()
             print(f"\x1b[H\x1b[2J{picture}\nstep {t + 1}   reward {reward:.1f}   episodes {episodes}", flush=True)

@@ -15,6 +15,7 @@ from pufferlib_core.errors import ConfigError
 from pufferlib_core.loggers import ConsoleLogger
 from pufferlib_core.loops.api import train
 from pufferlib_core.traits import Logger, Progress
+from pufferlib_core.vector import env_spec
 
 from pufferlib_cli import options
 
@@ -42,8 +43,10 @@ def settings(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """Settings of a run by rank: flags, variables, file. The preset and the defaults come below."""
     file = {} if args.config is None else nest(load_toml(Path(args.config)))
     algorithm = args.algorithm or file.get("algorithm", "ppo")
-    variables = options.environment(algorithm)
-    flags = options.sections(rest, algorithm)
+    name = args.env or file.get("env")
+    env = None if name is None else env_spec(name)
+    variables = options.environment(algorithm, env)
+    flags = options.sections(rest, algorithm, env)
     for name in ("algorithm", "backend", "out", "env"):
         if getattr(args, name) is not None:
             flags[name] = getattr(args, name)

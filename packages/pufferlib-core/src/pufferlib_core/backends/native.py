@@ -9,7 +9,7 @@ import numpy as np
 
 from pufferlib_core.backends import BackendSpec
 from pufferlib_core.data import Segment, aligned_zeros
-from pufferlib_core.errors import NonFiniteError, ShapeError
+from pufferlib_core.errors import EnvError, NonFiniteError, ShapeError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, pointer
 from pufferlib_core.ops.normalize import RunningMoments
 from pufferlib_core.policies import PolicySpec
@@ -185,6 +185,7 @@ class NativePPO:
             setattr(s, name, ffi.from_buffer("uint8_t[]", getattr(segment, name)))
         s.action = ffi.from_buffer(segment.action)
         s.log = ffi.cast("puf_episode *", ffi.from_buffer(segment.log.view(np.uint8)))
+        s.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         s.steps = segment.steps
         bad = ffi.new("int64_t *")
         status = lib.puf_collect(vec.handle, self.policy.handle, self.pool.exec, s, self.seed, first_step, bad)
@@ -194,6 +195,9 @@ class NativePPO:
                 f"{vec.spec.name}: NaN or infinity in the observation of environment {env} at row {t} of the segment "
                 f"(or in the reward before it), environment step {first_step + t}"
             )
+        if status == lib.PUF_EMASK:
+            t, env = divmod(int(bad[0]), segment.envs)
+            raise EnvError(f"{vec.spec.name}: environment {env} allows no action at row {t} of the segment")
         return check(status, "collect")
 
     def update(self, segment: Segment, *, fraction: float) -> dict[str, float]:
@@ -218,6 +222,7 @@ class NativePPO:
         batch = ffi.new("puf_batch *")
         batch.obs, batch.action = _f4(segment.obs), ffi.from_buffer(segment.action)
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
+        batch.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         batch.advantage, batch.target, batch.rows = _f4(self._advantage), _f4(self._target), self.rows
         metrics = ffi.new("puf_ppo_metrics *")
         step = ffi.from_buffer("int64_t[]", self.adam_step)

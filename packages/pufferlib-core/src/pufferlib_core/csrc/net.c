@@ -180,7 +180,6 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     l->vector = vector;
     l->towers = net->separate ? 2 : 1;
     l->logits = puf_net_logits(net);
-    l->obs_pad = pad_to(net->obs_size, vector);
     l->params = puf_net_params(net);
     for (int32_t i = 0; i < puf_net_tensors(net); i++) {
         puf_tensor t;
@@ -190,7 +189,7 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     }
     /* Gradients use the first part of the packed layout: everything but the second copy of the weights. */
     int64_t packed = 0, scratch = 0;
-    l->in = take(&scratch, (int64_t)PUF_SLICE * l->obs_pad);
+    l->in = take(&scratch, (int64_t)PUF_SLICE * net->obs_size);
     l->heads = take(&scratch, (int64_t)(l->logits + 1) * PUF_SLICE);
     l->row = take(&scratch, (int64_t)(PUF_ROW_COUNT + 3 * l->net.action_size) * PUF_SLICE);
     for (int32_t t = 0; t < l->towers; t++) {
@@ -279,28 +278,33 @@ float *puf_policy_scratch(const puf_policy *policy, int32_t task) {
     return policy->scratch + policy->layout.scratch * task;
 }
 
-void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch) {
-    const int32_t size = policy->layout.net.obs_size, pad = policy->layout.obs_pad;
-    float *in = scratch + policy->layout.in;
+void puf_policy_rows(const puf_policy *policy, const float *PUF_RESTRICT obs, int32_t rows, float *PUF_RESTRICT in) {
+    const int32_t size = policy->layout.net.obs_size;
+    if (!policy->normalize) {
+        puf_copy(in, obs, (size_t)rows * (size_t)size * 4);
+        return;
+    }
+    const float *PUF_RESTRICT mean = policy->mean, *PUF_RESTRICT scale = policy->scale;
+    const float clip = policy->clip;
     for (int32_t r = 0; r < rows; r++) {
-        const float *from = obs + (int64_t)r * size;
-        float *to = in + (int64_t)r * pad;
-        if (policy->normalize) {
-            for (int32_t i = 0; i < size; i++) {
-                to[i] = puf_clamp((from[i] - policy->mean[i]) * policy->scale[i], -policy->clip, policy->clip);
-            }
-        } else {
-            for (int32_t i = 0; i < size; i++) { to[i] = from[i]; }
+        for (int32_t i = 0; i < size; i++) {
+            in[(int64_t)r * size + i] = puf_clamp((obs[(int64_t)r * size + i] - mean[i]) * scale[i], -clip, clip);
         }
     }
-    if (rows < PUF_SLICE) { puf_zero(in + (int64_t)rows * pad, (size_t)(PUF_SLICE - rows) * (size_t)pad * 4); }
+}
+
+void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch) {
+    const int64_t size = policy->layout.net.obs_size;
+    float *in = scratch + policy->layout.in;
+    puf_policy_rows(policy, obs, rows, in);
+    if (rows < PUF_SLICE) { puf_zero(in + rows * size, (size_t)((PUF_SLICE - rows) * size) * 4); }
 }
 
 typedef struct {
-    puf_policy *policy;
+    const puf_policy *policy;
     const float *obs;
     const uint8_t *action_mask;
-    int32_t n, tasks;
+    int32_t n;
     uint64_t seed, step;
     uint32_t first_env;
     int greedy;
@@ -308,15 +312,19 @@ typedef struct {
     float *logits, *logprob, *value;
 } policy_job;
 
-/* Rows of a slice of the job, for task `index`: slices index, index + tasks, ... use the scratch of that task alone. */
-static void forward_task(void *context, int32_t index) {
+enum { TASK_ROWS = 4 * PUF_SLICE }; /* rows of one task */
+
+static int32_t task_count(int32_t n) { return (n + TASK_ROWS - 1) / TASK_ROWS; }
+
+static void forward_task(void *context, int32_t index, int32_t thread) {
     const policy_job *job = (const policy_job *)context;
     const puf_policy *policy = job->policy;
     const puf_layout *l = &policy->layout;
-    float *scratch = puf_policy_scratch(policy, index);
+    float *scratch = puf_policy_scratch(policy, thread);
     const float *heads = scratch + l->heads;
-    for (int32_t first = index * PUF_SLICE; first < job->n; first += job->tasks * PUF_SLICE) {
-        const int32_t rows = job->n - first < PUF_SLICE ? job->n - first : PUF_SLICE;
+    const int32_t end = (index + 1) * TASK_ROWS < job->n ? (index + 1) * TASK_ROWS : job->n;
+    for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
+        const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
         puf_policy_input(policy, job->obs + (int64_t)first * l->net.obs_size, rows, scratch);
         policy->kernels->forward(l, policy->packed, scratch);
         for (int32_t r = 0; job->logits != NULL && r < rows; r++) {
@@ -331,10 +339,9 @@ static void forward_task(void *context, int32_t index) {
 }
 
 int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value) {
-    if (policy == NULL || obs == NULL || n < 1) { return PUF_EINVAL; }
+    if (policy == NULL || obs == NULL || n < 1 || puf_exec_width(exec) > policy->tasks) { return PUF_EINVAL; }
     policy_job job = {.policy = policy, .obs = obs, .n = n, .logits = logits, .value = value};
-    job.tasks = puf_exec_width(exec) < policy->tasks ? puf_exec_width(exec) : policy->tasks;
-    puf_exec_run(exec, forward_task, &job, job.tasks);
+    puf_exec_run(exec, forward_task, &job, task_count(n));
     return PUF_OK;
 }
 
@@ -347,6 +354,13 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
     PUF_ALIGNED(64) uint32_t words[2 * PUF_MAX_HEADS * PUF_SLICE];
     PUF_ALIGNED(64) uint32_t actions[PUF_MAX_HEADS * PUF_SLICE];
     PUF_ALIGNED(64) float logprobs[PUF_SLICE];
+    uint8_t padded[PUF_MAX_LOGITS * PUF_SLICE];
+    if (action_mask != NULL && rows < PUF_SLICE) { /* rows past the end may do anything */
+        const size_t bytes = (size_t)rows * (size_t)l->logits;
+        puf_copy(padded, action_mask, bytes);
+        puf_fill(padded + bytes, 1, (size_t)PUF_SLICE * (size_t)l->logits - bytes);
+        action_mask = padded;
+    }
     puf_policy_input(policy, obs, rows, scratch);
     policy->kernels->forward(l, policy->packed, scratch);
     policy->kernels->noise(seed, step, first_env, components, words);
@@ -360,21 +374,14 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
     if (value != NULL) { puf_copy(value, scratch + l->heads + (int64_t)l->logits * PUF_SLICE, (size_t)rows * 4); }
 }
 
-static void act_task(void *context, int32_t index) {
+static void act_task(void *context, int32_t index, int32_t thread) {
     const policy_job *job = (const policy_job *)context;
     const puf_layout *l = &job->policy->layout;
-    for (int32_t first = index * PUF_SLICE; first < job->n; first += job->tasks * PUF_SLICE) {
-        const int32_t rows = job->n - first < PUF_SLICE ? job->n - first : PUF_SLICE;
-        uint8_t padded[PUF_MAX_LOGITS * PUF_SLICE];
-        const uint8_t *mask = NULL;
-        if (job->action_mask != NULL) { /* rows past the end may do anything */
-            const int64_t bytes = (int64_t)rows * l->logits, all = (int64_t)PUF_SLICE * l->logits;
-            for (int64_t i = 0; i < all; i++) {
-                padded[i] = i < bytes ? job->action_mask[(int64_t)first * l->logits + i] : 1;
-            }
-            mask = padded;
-        }
-        puf_policy_act_slice(job->policy, index, job->obs + (int64_t)first * l->net.obs_size, mask, rows, job->seed,
+    const int32_t end = (index + 1) * TASK_ROWS < job->n ? (index + 1) * TASK_ROWS : job->n;
+    for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
+        const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
+        puf_policy_act_slice(job->policy, thread, job->obs + (int64_t)first * l->net.obs_size,
+                             job->action_mask != NULL ? job->action_mask + (int64_t)first * l->logits : NULL, rows, job->seed,
                              job->first_env + (uint32_t)first, job->step, job->greedy,
                              job->action + (int64_t)first * l->net.action_size * 4,
                              job->logprob != NULL ? job->logprob + first : NULL,
@@ -382,12 +389,15 @@ static void act_task(void *context, int32_t index) {
     }
 }
 
-static int masks_legal(const puf_layout *l, const uint8_t *mask, int32_t n) {
-    for (int32_t r = 0; r < n; r++) {
-        for (int32_t c = 0; c < l->net.action_size; c++) {
+int puf_masks_legal(const puf_net *net, const uint8_t *action_mask, int64_t rows, int64_t *bad) {
+    for (int64_t r = 0; r < rows; r++) {
+        for (int32_t c = 0; c < net->action_size; c++) {
             int any = 0;
-            for (int32_t k = 0; k < l->net.action_n[c]; k++) { any |= *mask++; }
-            if (!any) { return 0; }
+            for (int32_t k = 0; k < net->action_n[c]; k++) { any |= *action_mask++; }
+            if (!any) {
+                *bad = r;
+                return 0;
+            }
         }
     }
     return 1;
@@ -396,15 +406,16 @@ static int masks_legal(const puf_layout *l, const uint8_t *mask, int32_t n) {
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                    float *value) {
-    if (policy == NULL || obs == NULL || action == NULL || n < 1) { return PUF_EINVAL; }
-    if (action_mask != NULL && (policy->layout.net.action_kind != PUF_ACTION_DISCRETE ||
-                                !masks_legal(&policy->layout, action_mask, n))) {
+    const puf_net *net = policy != NULL ? &policy->layout.net : NULL;
+    int64_t bad;
+    if (policy == NULL || obs == NULL || action == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
+        (action_mask != NULL && net->action_kind != PUF_ACTION_DISCRETE)) {
         return PUF_EINVAL;
     }
+    if (action_mask != NULL && !puf_masks_legal(net, action_mask, n, &bad)) { return PUF_EMASK; }
     policy_job job = {.policy = policy, .obs = obs, .action_mask = action_mask, .n = n, .seed = seed, .step = step,
                       .first_env = first_env, .greedy = greedy, .action = (unsigned char *)action, .logprob = logprob,
                       .value = value};
-    job.tasks = puf_exec_width(exec) < policy->tasks ? puf_exec_width(exec) : policy->tasks;
-    puf_exec_run(exec, act_task, &job, job.tasks);
+    puf_exec_run(exec, act_task, &job, task_count(n));
     return PUF_OK;
 }

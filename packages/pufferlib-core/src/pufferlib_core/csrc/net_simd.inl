@@ -212,7 +212,7 @@ static void net_forward(const puf_layout *l, const float *packed, float *scratch
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
         const float *x = scratch + l->in;
-        int64_t ldx = l->obs_pad;
+        int64_t ldx = l->net.obs_size;
         for (int32_t k = 0; k < tower->layers; k++) {
             float *y = scratch + tower->act[k];
             gemm(PUF_SLICE, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
@@ -262,7 +262,7 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
         for (int32_t k = last; k >= 0; k--) {
             const int32_t wide = tower->out_pad[k];
             const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + l->in;
-            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : l->obs_pad;
+            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : l->net.obs_size;
             activation_backward(delta, scratch + tower->act[k], wide, l->net.activation, grads + tower->pb[k]);
             gemm(tower->in[k], wide, PUF_SLICE, x, 1, ldx, delta, wide, NULL, 1, grads + tower->wt[k], wide);
             if (k > 0) {

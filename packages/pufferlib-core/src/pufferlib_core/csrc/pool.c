@@ -8,6 +8,7 @@ enum { SPIN_TRIES = 400 }; /* a pause is 10 to 140 cycles: a few to some tens of
 typedef struct {
     struct puf_pool *pool;
     pthread_t thread;
+    int32_t number; /* 1 .. workers; the calling thread is 0 */
 } worker;
 
 struct puf_pool {
@@ -37,16 +38,17 @@ static void pause_briefly(void) {
 #endif
 }
 
-static void take_tasks(puf_pool *pool) {
+static void take_tasks(puf_pool *pool, int32_t thread) {
     for (;;) {
         const int32_t index = (int32_t)atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
         if (index >= pool->count) { return; }
-        pool->task(pool->context, index);
+        pool->task(pool->context, index, thread);
     }
 }
 
 static void *work(void *argument) {
-    puf_pool *pool = ((worker *)argument)->pool;
+    const worker *self = (worker *)argument;
+    puf_pool *pool = self->pool;
     uint_fast32_t seen = 0;
     for (;;) {
         uint_fast32_t job = seen;
@@ -63,7 +65,7 @@ static void *work(void *argument) {
         }
         seen = job;
         if (atomic_load_explicit(&pool->stop, memory_order_relaxed)) { return NULL; }
-        take_tasks(pool);
+        take_tasks(pool, self->number);
         if (atomic_fetch_sub(&pool->running, 1) == 1 && atomic_load(&pool->waiting)) {
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->finished);
@@ -90,7 +92,7 @@ static void run(const puf_exec *exec, puf_task task, void *context, int32_t coun
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
     atomic_store_explicit(&pool->running, pool->workers, memory_order_relaxed);
     announce(pool);
-    take_tasks(pool);
+    take_tasks(pool, 0);
     for (int32_t i = 0; i < SPIN_TRIES; i++) {
         if (atomic_load_explicit(&pool->running, memory_order_acquire) == 0) { return; }
         pause_briefly();
@@ -103,12 +105,12 @@ static void run(const puf_exec *exec, puf_task task, void *context, int32_t coun
 }
 
 size_t puf_pool_bytes(int32_t threads) {
-    if (threads < 1) { return 0; }
+    if (threads < 1 || threads > PUF_MAX_THREADS) { return 0; }
     return puf_align_up(sizeof(puf_pool) + (size_t)(threads - 1) * sizeof(worker));
 }
 
 int puf_pool_start(puf_pool **out, void *mem, size_t bytes, int32_t threads) {
-    if (out == NULL || mem == NULL || threads < 1 || ((uintptr_t)mem & (PUF_ALIGN - 1)) != 0) { return PUF_EINVAL; }
+    if (out == NULL || mem == NULL || threads < 1 || threads > PUF_MAX_THREADS || ((uintptr_t)mem & (PUF_ALIGN - 1)) != 0) { return PUF_EINVAL; }
     if (bytes < puf_pool_bytes(threads)) { return PUF_ENOMEM; }
     puf_pool *pool = (puf_pool *)mem;
     puf_zero(pool, bytes);
@@ -120,6 +122,7 @@ int puf_pool_start(puf_pool **out, void *mem, size_t bytes, int32_t threads) {
     pthread_cond_init(&pool->finished, NULL);
     for (int32_t i = 0; i < threads - 1; i++) {
         pool->worker[i].pool = pool;
+        pool->worker[i].number = i + 1;
         if (pthread_create(&pool->worker[i].thread, NULL, work, &pool->worker[i]) != 0) {
             puf_pool_stop(pool);
             return PUF_ETHREAD;

@@ -5,7 +5,11 @@
 #include "puffer/rng.h"
 #include "seeds.h"
 
-enum { MAX_CHUNKS = 16 };
+enum {
+    MAX_CHUNKS = 16,
+    MIN_CHUNK_ROWS = 128, /* fewer, and clearing and adding gradients costs more than a thread gains */
+    ADD_RANGE = 2048      /* numbers of one task of the sum over chunks */
+};
 
 struct puf_ppo {
     puf_policy *policy;
@@ -23,7 +27,7 @@ typedef struct {
     puf_ppo *ppo;
     const puf_batch *batch;
     const int32_t *index;
-    int32_t count, chunks, chunk_rows, tasks;
+    int32_t count, chunks, chunk_rows;
     puf_loss_config loss;
     float advantage_mean, advantage_scale, weight;
     float sums[MAX_CHUNKS][PUF_SUM_COUNT];
@@ -58,93 +62,119 @@ int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int
     return PUF_OK;
 }
 
-/* Copies the rows of a slice into a scratch: inputs, per-row numbers (zero weight past `rows`), actions as planes. */
-static void load_slice(const minibatch_job *job, const int32_t *index, int32_t rows, float *scratch, uint8_t *mask) {
-    const puf_policy *policy = job->ppo->policy;
-    const puf_layout *l = &policy->layout;
+/* Copies `count` consecutive rows of the batch, from row k, to place r of a slice. A row that is not valid becomes zero, with
+ * weight zero, which keeps it out of every sum whatever it holds. */
+static void load_rows(const minibatch_job *job, int64_t k, int32_t r, int32_t count, float *in, float *row) {
     const puf_batch *b = job->batch;
+    const puf_layout *l = &job->ppo->policy->layout;
     const int32_t size = l->net.obs_size, components = l->net.action_size;
-    float *row = scratch + l->row;
-    uint32_t *actions = (uint32_t *)(row + PUF_ROW_COUNT * PUF_SLICE);
-    puf_zero(row, (size_t)(PUF_ROW_COUNT + components) * PUF_SLICE * 4);
-    float *in = scratch + l->in;
-    puf_zero(in, (size_t)PUF_SLICE * (size_t)l->obs_pad * 4);
-    for (int32_t r = 0; r < rows; r++) {
-        const int64_t k = index[r];
-        if (!b->valid[k]) { continue; } /* its zero weight and zero inputs keep it out of every sum */
-        const float *from = b->obs + k * size;
-        float *to = in + (int64_t)r * l->obs_pad;
-        if (policy->normalize) {
-            for (int32_t i = 0; i < size; i++) {
-                to[i] = puf_clamp((from[i] - policy->mean[i]) * policy->scale[i], -policy->clip, policy->clip);
-            }
-        } else {
-            for (int32_t i = 0; i < size; i++) { to[i] = from[i]; }
-        }
-        row[PUF_ROW_LOGPROB * PUF_SLICE + r] = b->logprob[k];
-        row[PUF_ROW_ADVANTAGE * PUF_SLICE + r] = (b->advantage[k] - job->advantage_mean) * job->advantage_scale;
-        row[PUF_ROW_TARGET * PUF_SLICE + r] = b->target[k];
-        row[PUF_ROW_VALUE * PUF_SLICE + r] = b->value[k];
-        row[PUF_ROW_WEIGHT * PUF_SLICE + r] = job->weight;
-        for (int32_t c = 0; c < components; c++) {
-            actions[c * PUF_SLICE + r] = ((const uint32_t *)b->action)[k * components + c];
-        }
+    const size_t bytes = (size_t)count * 4;
+    puf_policy_rows(job->ppo->policy, b->obs + k * size, count, in + (int64_t)r * size);
+    puf_copy(row + PUF_ROW_LOGPROB * PUF_SLICE + r, b->logprob + k, bytes);
+    puf_copy(row + PUF_ROW_TARGET * PUF_SLICE + r, b->target + k, bytes);
+    puf_copy(row + PUF_ROW_VALUE * PUF_SLICE + r, b->value + k, bytes);
+    float *PUF_RESTRICT advantage = row + PUF_ROW_ADVANTAGE * PUF_SLICE + r;
+    float *PUF_RESTRICT weight = row + PUF_ROW_WEIGHT * PUF_SLICE + r;
+    uint32_t *PUF_RESTRICT action = (uint32_t *)(row + PUF_ROW_COUNT * PUF_SLICE) + r;
+    const uint32_t *PUF_RESTRICT taken = (const uint32_t *)b->action + k * components;
+    int valid = 1;
+    for (int32_t i = 0; i < count; i++) {
+        advantage[i] = (b->advantage[k + i] - job->advantage_mean) * job->advantage_scale;
+        weight[i] = job->weight;
+        valid &= b->valid[k + i] != 0;
     }
-    if (mask == NULL) { return; }
+    for (int32_t c = 0; c < components; c++) {
+        for (int32_t i = 0; i < count; i++) { action[c * PUF_SLICE + i] = taken[i * components + c]; }
+    }
+    for (int32_t i = 0; !valid && i < count; i++) {
+        if (b->valid[k + i]) { continue; }
+        puf_zero(in + (int64_t)(r + i) * size, (size_t)size * 4);
+        for (int32_t p = 0; p < PUF_ROW_COUNT + components; p++) { row[p * PUF_SLICE + r + i] = 0.0f; }
+    }
+}
+
+static void load_masks(const minibatch_job *job, const int32_t *index, int32_t rows, uint8_t *mask) {
+    const size_t wide = (size_t)job->ppo->policy->layout.logits;
     for (int32_t r = 0; r < PUF_SLICE; r++) {
-        const int use = r < rows && b->valid[index[r]];
-        for (int32_t k = 0; k < l->logits; k++) {
-            mask[r * l->logits + k] = use ? b->action_mask[(int64_t)index[r] * l->logits + k] : 1;
+        if (r < rows && job->batch->valid[index[r]]) {
+            puf_copy(mask + wide * (size_t)r, job->batch->action_mask + wide * (size_t)index[r], wide);
+        } else {
+            puf_fill(mask + wide * (size_t)r, 1, wide);
         }
     }
 }
 
-static void chunk_task(void *context, int32_t task) {
+/* Brings the rows of a slice into a scratch: inputs, per-row numbers, actions as planes. Places past `rows` become zero. */
+static void load_slice(const minibatch_job *job, const int32_t *index, int32_t rows, float *scratch, uint8_t *mask) {
+    const puf_layout *l = &job->ppo->policy->layout;
+    float *in = scratch + l->in, *row = scratch + l->row;
+    for (int32_t r = 0; r < rows;) { /* rows are shuffled in blocks, so that most come in runs */
+        int32_t run = 1;
+        while (r + run < rows && index[r + run] == index[r] + run) { run++; }
+        load_rows(job, index[r], r, run, in, row);
+        r += run;
+    }
+    if (rows < PUF_SLICE) {
+        const size_t rest = (size_t)(PUF_SLICE - rows);
+        puf_zero(in + (int64_t)rows * l->net.obs_size, rest * (size_t)l->net.obs_size * 4);
+        for (int32_t p = 0; p < PUF_ROW_COUNT + l->net.action_size; p++) { puf_zero(row + p * PUF_SLICE + rows, rest * 4); }
+    }
+    if (mask != NULL) { load_masks(job, index, rows, mask); }
+}
+
+static void chunk_task(void *context, int32_t chunk, int32_t thread) {
     minibatch_job *job = (minibatch_job *)context;
     const puf_policy *policy = job->ppo->policy;
     const puf_layout *l = &policy->layout;
-    float *scratch = puf_policy_scratch(policy, task);
+    float *scratch = puf_policy_scratch(policy, thread);
     uint8_t mask[PUF_MAX_LOGITS * PUF_SLICE];
     uint8_t *use_mask = job->batch->action_mask != NULL ? mask : NULL;
-    for (int32_t chunk = task; chunk < job->chunks; chunk += job->tasks) {
-        float *grads = job->ppo->chunk_grads + (int64_t)chunk * l->grads;
-        puf_zero(grads, (size_t)l->grads * 4);
-        const int32_t end = (chunk + 1) * job->chunk_rows < job->count ? (chunk + 1) * job->chunk_rows : job->count;
-        for (int32_t first = chunk * job->chunk_rows; first < end; first += PUF_SLICE) {
-            const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
-            load_slice(job, job->index + first, rows, scratch, use_mask);
-            policy->kernels->forward(l, policy->packed, scratch);
-            policy->kernels->loss(l, &job->loss, policy->log_std, scratch,
-                                  scratch + l->row + PUF_ROW_COUNT * PUF_SLICE, use_mask, job->sums[chunk], grads);
-            policy->kernels->backward(l, policy->packed, scratch, grads);
-        }
+    float *grads = job->ppo->chunk_grads + (int64_t)chunk * l->grads;
+    puf_zero(grads, (size_t)l->grads * 4);
+    const int32_t end = (chunk + 1) * job->chunk_rows < job->count ? (chunk + 1) * job->chunk_rows : job->count;
+    for (int32_t first = chunk * job->chunk_rows; first < end; first += PUF_SLICE) {
+        const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
+        load_slice(job, job->index + first, rows, scratch, use_mask);
+        policy->kernels->forward(l, policy->packed, scratch);
+        policy->kernels->loss(l, &job->loss, policy->log_std, scratch, scratch + l->row + PUF_ROW_COUNT * PUF_SLICE,
+                              use_mask, job->sums[chunk], grads);
+        policy->kernels->backward(l, policy->packed, scratch, grads);
     }
 }
 
-/* Mean and inverse population deviation of the advantages of valid rows, and the weight of a row. In double, in order. */
+/* Adds a range of the chunks' gradients to the first chunk's, in order. */
+static void add_task(void *context, int32_t index, int32_t thread) {
+    const minibatch_job *job = (const minibatch_job *)context;
+    const puf_ppo *ppo = job->ppo;
+    const int64_t all = ppo->policy->layout.grads, first = (int64_t)index * ADD_RANGE;
+    const int64_t count = all - first < ADD_RANGE ? all - first : ADD_RANGE;
+    (void)thread;
+    for (int32_t k = 1; k < job->chunks; k++) {
+        ppo->policy->kernels->add(ppo->chunk_grads + first, ppo->chunk_grads + k * all + first, count);
+    }
+}
+
+/* Mean and inverse population deviation of the advantages of valid rows, and the weight of a row. In double, in an order
+ * fixed by position (four sums side by side). */
 static void advantage_statistics(minibatch_job *job, int normalize) {
     const puf_batch *b = job->batch;
-    double sum = 0.0, squares = 0.0;
+    double sum[4] = {0}, squares[4] = {0};
     int32_t valid = 0;
     for (int32_t i = 0; i < job->count; i++) {
         const int64_t k = job->index[i];
-        if (!b->valid[k]) { continue; }
-        sum += (double)b->advantage[k];
-        valid++;
-    }
-    const double mean = valid > 0 ? sum / valid : 0.0;
-    for (int32_t i = 0; normalize && i < job->count; i++) {
-        const int64_t k = job->index[i];
-        if (!b->valid[k]) { continue; }
-        const double d = (double)b->advantage[k] - mean;
-        squares += d * d;
+        const double x = b->valid[k] ? (double)b->advantage[k] : 0.0;
+        sum[i & 3] += x;
+        squares[i & 3] += x * x;
+        valid += b->valid[k] != 0;
     }
     job->weight = valid > 0 ? 1.0f / (float)valid : 0.0f;
     job->advantage_mean = 0.0f;
     job->advantage_scale = 1.0f;
     if (normalize && valid > 1) { /* one row has no deviation: left as it is */
+        const double mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) / valid;
+        const double variance = ((squares[0] + squares[1]) + (squares[2] + squares[3])) / valid - mean * mean;
         job->advantage_mean = (float)mean;
-        job->advantage_scale = 1.0f / (puf_sqrt((float)(squares / valid)) + 1e-8f);
+        job->advantage_scale = 1.0f / (puf_sqrt(variance > 0.0 ? (float)variance : 0.0f) + 1e-8f);
     }
 }
 
@@ -153,17 +183,16 @@ static int minibatch_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_
                               float *sums) {
     puf_policy *policy = ppo->policy;
     const puf_layout *l = &policy->layout;
-    const int32_t slices = (job->count + PUF_SLICE - 1) / PUF_SLICE;
-    const int32_t per_chunk = (slices + MAX_CHUNKS - 1) / MAX_CHUNKS;
-    job->chunk_rows = per_chunk * PUF_SLICE;
-    job->chunks = (slices + per_chunk - 1) / per_chunk;
+    const int32_t share = (job->count + MAX_CHUNKS - 1) / MAX_CHUNKS;
+    const int32_t least = share < MIN_CHUNK_ROWS ? MIN_CHUNK_ROWS : share;
+    job->chunk_rows = (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
+    job->chunks = (job->count + job->chunk_rows - 1) / job->chunk_rows;
     job->loss = (puf_loss_config){c->clip, c->value_clip, c->dual_clip, c->value_coef, c->entropy_coef};
     puf_zero(job->sums, sizeof job->sums);
     advantage_statistics(job, c->normalize_advantage);
-    job->tasks = puf_exec_width(exec) < policy->tasks ? puf_exec_width(exec) : policy->tasks;
-    puf_exec_run(exec, chunk_task, job, job->tasks);
+    puf_exec_run(exec, chunk_task, job, job->chunks);
+    puf_exec_run(exec, add_task, job, (int32_t)((l->grads + ADD_RANGE - 1) / ADD_RANGE));
     for (int32_t k = 1; k < job->chunks; k++) {
-        policy->kernels->add(ppo->chunk_grads, ppo->chunk_grads + (int64_t)k * l->grads, l->grads);
         for (int32_t i = 0; i < PUF_SUM_COUNT; i++) { job->sums[0][i] += job->sums[k][i]; }
     }
     policy->kernels->unpack(l, ppo->chunk_grads, grads);
@@ -205,7 +234,7 @@ static void divide_metrics(puf_ppo_metrics *m, int32_t count) {
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics) {
     if (ppo == NULL || !config_legal(config) || !batch_legal(batch) || index == NULL || params == NULL || grads == NULL ||
-        count < 1) {
+        count < 1 || puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
     for (int32_t i = 0; i < count; i++) {
@@ -247,7 +276,8 @@ static void shuffle(puf_ppo *ppo, puf_rng *rng) {
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics) {
     if (ppo == NULL || !config_legal(config) || !batch_legal(batch) || params == NULL || m == NULL || v == NULL ||
-        step == NULL || metrics == NULL || batch->rows != ppo->rows || config->minibatch != ppo->minibatch) {
+        step == NULL || metrics == NULL || batch->rows != ppo->rows || config->minibatch != ppo->minibatch ||
+        puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
     puf_policy *policy = ppo->policy;

@@ -9,7 +9,8 @@ typedef struct {
     void (*kernel)(const puf_returns_args *, int32_t, int32_t);
 } returns_job;
 
-static void columns_task(void *context, int32_t index) {
+static void columns_task(void *context, int32_t index, int32_t thread) {
+    (void)thread;
     const returns_job *job = (const returns_job *)context;
     const int32_t first = index * COLUMNS, rest = job->args.n - first;
     job->kernel(&job->args, first, rest < COLUMNS ? rest : COLUMNS);

@@ -8,9 +8,10 @@ typedef struct {
     const puf_policy *policy;
     const puf_segment *s;
     uint64_t seed, first_step;
-    int32_t groups, tasks;
-    int32_t finished[64];
-    int64_t bad_row[64]; /* by task; -1: none */
+    /* By thread. */
+    int32_t finished[PUF_MAX_THREADS];
+    int64_t bad_row[PUF_MAX_THREADS]; /* the first; -1: none */
+    int64_t bad_mask[PUF_MAX_THREADS];
 } collect_job;
 
 /* 1 if all of x is finite. A sum of zeros: NaN and infinity times zero are NaN. */
@@ -21,7 +22,7 @@ static int all_finite(const float *x, int64_t n) {
 }
 
 /* Values of the final observations of rows that were truncated in this step: gathered, one forward. */
-static void value_truncated(const collect_job *job, int32_t task, int32_t t, int32_t first, int32_t count) {
+static void value_truncated(const collect_job *job, int32_t thread, int32_t t, int32_t first, int32_t count) {
     const puf_segment *s = job->s;
     const puf_layout *l = &job->policy->layout;
     const int64_t n = puf_vec_size(job->vec), size = l->net.obs_size;
@@ -31,16 +32,9 @@ static void value_truncated(const collect_job *job, int32_t task, int32_t t, int
         if (s->truncated[k] && !s->terminated[k]) { who[found++] = i; }
     }
     if (found == 0) { return; }
-    float *scratch = puf_policy_scratch(job->policy, task);
-    puf_policy_input(job->policy, s->obs, 0, scratch);
-    float *in = scratch + l->in;
+    float *scratch = puf_policy_scratch(job->policy, thread);
     for (int32_t r = 0; r < found; r++) {
-        const float *from = s->final_obs + who[r] * size;
-        for (int64_t j = 0; j < size; j++) {
-            in[r * l->obs_pad + j] = job->policy->normalize ? puf_clamp((from[j] - job->policy->mean[j]) * job->policy->scale[j],
-                                                                        -job->policy->clip, job->policy->clip)
-                                                            : from[j];
-        }
+        puf_policy_rows(job->policy, s->final_obs + who[r] * size, 1, scratch + l->in + r * size);
     }
     job->policy->kernels->forward(l, job->policy->packed, scratch);
     const float *value = scratch + l->heads + (int64_t)l->logits * PUF_SLICE;
@@ -56,7 +50,12 @@ static void link_values(const puf_segment *s, int64_t n, int32_t t, int32_t firs
     }
 }
 
-static void collect_group(collect_job *job, int32_t task, int32_t first, int32_t count) {
+/* Keeps the smallest row in *first; -1 is none. */
+static void note(int64_t *first, int64_t row) {
+    if (row >= 0 && (*first < 0 || row < *first)) { *first = row; }
+}
+
+static void collect_group(collect_job *job, int32_t thread, int32_t first, int32_t count) {
     const puf_segment *s = job->s;
     const puf_layout *l = &job->policy->layout;
     const int64_t n = puf_vec_size(job->vec), size = l->net.obs_size, wide = l->net.action_size;
@@ -64,13 +63,18 @@ static void collect_group(collect_job *job, int32_t task, int32_t first, int32_t
     for (int32_t t = 0; t < s->steps; t++) {
         const int64_t row = t * n;
         const float *obs = s->obs + (row + first) * size;
-        if (job->bad_row[task] < 0 && !all_finite(obs, count * size)) {
+        if (!all_finite(obs, count * size)) {
             int32_t i = 0;
             while (all_finite(obs + i * size, size)) { i++; }
-            job->bad_row[task] = row + first + i;
+            note(&job->bad_row[thread], row + first + i);
         }
         unsigned char *action = (unsigned char *)s->action + row * wide * 4;
-        puf_policy_act_slice(job->policy, task, obs, NULL, count, job->seed, (uint32_t)first, job->first_step + (uint64_t)t, 0,
+        const uint8_t *mask = s->action_mask != NULL ? s->action_mask + (row + first) * l->logits : NULL;
+        int64_t bad;
+        if (mask != NULL && !puf_masks_legal(&l->net, mask, count, &bad)) {
+            note(&job->bad_mask[thread], row + first + bad);
+        }
+        puf_policy_act_slice(job->policy, thread, obs, mask, count, job->seed, (uint32_t)first, job->first_step + (uint64_t)t, 0,
                              action + first * wide * 4, s->logprob + row + first, s->value + row + first);
         if (t > 0) { link_values(s, n, t - 1, first, count, s->value + row + first); }
         const puf_planes out = {
@@ -82,32 +86,30 @@ static void collect_group(collect_job *job, int32_t task, int32_t first, int32_t
             .valid = s->valid != NULL ? s->valid + row : NULL,
             .final_obs = s->final_obs,
             .log = s->log != NULL ? s->log + row : NULL,
+            .action_mask = s->action_mask != NULL ? s->action_mask + (row + n) * l->logits : NULL,
         };
         const int32_t finished = puf_vec_step_range(job->vec, first, count, action, &out);
         if (finished > 0) {
-            job->finished[task] += finished;
-            value_truncated(job, task, t, first, count);
+            job->finished[thread] += finished;
+            value_truncated(job, thread, t, first, count);
         }
-        if (job->bad_row[task] < 0 && !all_finite(out.reward + first, count)) {
+        if (!all_finite(out.reward + first, count)) {
             int32_t i = 0;
             while (all_finite(out.reward + first + i, 1)) { i++; }
-            job->bad_row[task] = row + n + first + i;
+            note(&job->bad_row[thread], row + n + first + i);
         }
     }
-    float *scratch = puf_policy_scratch(job->policy, task);
+    float *scratch = puf_policy_scratch(job->policy, thread);
     puf_policy_input(job->policy, s->obs + (s->steps * n + first) * size, count, scratch);
     job->policy->kernels->forward(l, job->policy->packed, scratch);
     puf_copy(last, scratch + l->heads + (int64_t)l->logits * PUF_SLICE, (size_t)count * 4);
     link_values(s, n, s->steps - 1, first, count, last);
 }
 
-static void collect_task(void *context, int32_t task) {
+static void collect_task(void *context, int32_t index, int32_t thread) {
     collect_job *job = (collect_job *)context;
-    const int32_t n = puf_vec_size(job->vec);
-    for (int32_t g = task; g < job->groups; g += job->tasks) {
-        const int32_t first = g * PUF_SLICE;
-        collect_group(job, task, first, n - first < PUF_SLICE ? n - first : PUF_SLICE);
-    }
+    const int32_t first = index * PUF_SLICE, rest = puf_vec_size(job->vec) - first;
+    collect_group(job, thread, first, rest < PUF_SLICE ? rest : PUF_SLICE);
 }
 
 int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const puf_segment *s, uint64_t seed,
@@ -126,17 +128,17 @@ int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const pu
         if (info->action_n[k] != net->action_n[k]) { return PUF_EINVAL; }
     }
     collect_job job = {.vec = vec, .policy = policy, .s = s, .seed = seed, .first_step = first_step};
-    job.groups = (puf_vec_size(vec) + PUF_SLICE - 1) / PUF_SLICE;
-    job.tasks = puf_exec_width(exec) < policy->tasks ? puf_exec_width(exec) : policy->tasks;
-    if (job.tasks > 64) { job.tasks = 64; }
-    for (int32_t k = 0; k < job.tasks; k++) { job.bad_row[k] = -1; }
-    puf_exec_run(exec, collect_task, &job, job.tasks);
+    const int32_t width = puf_exec_width(exec);
+    if (width > policy->tasks || (s->action_mask == NULL) != (info->masks == 0)) { return PUF_EINVAL; }
+    for (int32_t k = 0; k < width; k++) { job.bad_row[k] = job.bad_mask[k] = -1; }
+    puf_exec_run(exec, collect_task, &job, (puf_vec_size(vec) + PUF_SLICE - 1) / PUF_SLICE);
     int32_t finished = 0;
-    int64_t bad = -1;
-    for (int32_t k = 0; k < job.tasks; k++) {
+    int64_t nonfinite = -1, mask = -1;
+    for (int32_t k = 0; k < width; k++) {
         finished += job.finished[k];
-        if (job.bad_row[k] >= 0 && (bad < 0 || job.bad_row[k] < bad)) { bad = job.bad_row[k]; }
+        note(&nonfinite, job.bad_row[k]);
+        note(&mask, job.bad_mask[k]);
     }
-    if (bad_row != NULL) { *bad_row = bad; }
-    return bad >= 0 ? PUF_ENONFINITE : finished;
+    if (bad_row != NULL) { *bad_row = nonfinite >= 0 ? nonfinite : mask; }
+    return nonfinite >= 0 ? PUF_ENONFINITE : (mask >= 0 ? PUF_EMASK : finished);
 }

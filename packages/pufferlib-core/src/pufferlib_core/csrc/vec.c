@@ -51,7 +51,10 @@ int puf_env_describe(const void *table, const void *config, puf_env_info *info) 
     }
     for (int32_t k = 0; discrete && k < info->action_size; k++) {
         if (info->action_n[k] < 1) { return PUF_EINVAL; }
+        info->logits += info->action_n[k];
     }
+    if (!discrete) { info->logits = info->action_size; }
+    info->masks = discrete && (scalar ? env->mask_one != NULL : env->mask != NULL);
     return PUF_OK;
 }
 
@@ -182,6 +185,17 @@ static void write_final(const puf_vec *vec, const int32_t *ended, int32_t count,
     for (int32_t k = 0; out->log != NULL && k < count; k++) { write_log(vec, ended[k], &out->log[ended[k]]); }
 }
 
+static void write_masks(const puf_vec *vec, int32_t first, int32_t count, uint8_t *action_mask) {
+    if (action_mask == NULL || !vec->info.masks) { return; }
+    if (is_batched(vec->env)) {
+        vec->env->mask(vec->config, vec->batch, vec->n, first, count, action_mask);
+        return;
+    }
+    for (int32_t i = first; i < first + count; i++) {
+        vec->env->mask_one(vec->config, state_at(vec, i), action_mask + (size_t)vec->info.logits * (size_t)i);
+    }
+}
+
 static void fill_valid(const puf_planes *out, int32_t first, int32_t count) {
     if (out->valid == NULL) { return; }
     puf_fill(out->valid + first, 1, (size_t)count);
@@ -250,6 +264,7 @@ static int32_t step_tile(puf_vec *vec, int32_t first, int32_t count, const void 
         if (vec->autoreset == PUF_NEXT_STEP && idle > 0) { reset_listed(vec, waiting, idle, out->obs); }
         for (int32_t k = 0; k < finished; k++) { vec->over[ended[k]] = 1; }
     }
+    write_masks(vec, first, count, out->action_mask);
     return finished;
 }
 
@@ -266,37 +281,39 @@ int32_t puf_vec_step_range(puf_vec *vec, int32_t first, int32_t count, const voi
 
 typedef struct {
     puf_vec *vec;
-    const uint8_t *mask;
+    const uint8_t *where;
     const unsigned char *action;
     puf_planes out;
     int32_t steps;
     int32_t chunk;
-    int32_t finished[64]; /* by task */
+    int32_t finished[PUF_MAX_THREADS]; /* by task */
 } vec_job;
 
-/* Environments of one task: whole blocks, a fixed number of tasks no larger than the table of results. */
+/* Environments of one task: whole blocks, one task for each thread. */
 static int32_t plan(vec_job *job, const puf_exec *exec) {
-    const int32_t width = puf_exec_width(exec) < 64 ? puf_exec_width(exec) : 64;
+    const int32_t width = puf_exec_width(exec);
     const int32_t blocks = (job->vec->n + PUF_ENV_BLOCK - 1) / PUF_ENV_BLOCK;
     job->chunk = ((blocks + width - 1) / width) * PUF_ENV_BLOCK;
     return (job->vec->n + job->chunk - 1) / job->chunk;
 }
 
-static void reset_task(void *context, int32_t index) {
+static void reset_task(void *context, int32_t index, int32_t thread) {
     vec_job *job = (vec_job *)context;
     puf_vec *vec = job->vec;
     const int32_t first = index * job->chunk;
     const int32_t end = first + job->chunk < vec->n ? first + job->chunk : vec->n;
     int32_t count = 0;
     for (int32_t i = first; i < end; i++) {
-        if (job->mask == NULL || job->mask[i]) { vec->ended[first + count++] = i; }
+        if (job->where == NULL || job->where[i]) { vec->ended[first + count++] = i; }
     }
+    (void)thread;
     reset_listed(vec, vec->ended + first, count, job->out.obs);
+    write_masks(vec, first, end - first, job->out.action_mask);
 }
 
-int puf_vec_reset(puf_vec *vec, const puf_exec *exec, const uint8_t *mask, float *obs) {
+int puf_vec_reset(puf_vec *vec, const puf_exec *exec, const uint8_t *where, float *obs, uint8_t *action_mask) {
     if (vec == NULL || obs == NULL) { return PUF_EINVAL; }
-    vec_job job = {.vec = vec, .mask = mask, .out = {.obs = obs}};
+    vec_job job = {.vec = vec, .where = where, .out = {.obs = obs, .action_mask = action_mask}};
     puf_exec_run(exec, reset_task, &job, plan(&job, exec));
     return PUF_OK;
 }
@@ -330,13 +347,15 @@ static int32_t run_range(vec_job *job, int32_t first, int32_t count) {
         if (out.cost != NULL) { out.cost += n; }
         if (out.valid != NULL) { out.valid += n; }
         if (out.log != NULL) { out.log += n; }
+        if (out.action_mask != NULL) { out.action_mask += n * (size_t)job->vec->info.logits; }
     }
     return finished;
 }
 
-static void run_task(void *context, int32_t index) {
+static void run_task(void *context, int32_t index, int32_t thread) {
     vec_job *job = (vec_job *)context;
     const int32_t first = index * job->chunk, rest = job->vec->n - first;
+    (void)thread;
     job->finished[index] = run_range(job, first, rest < job->chunk ? rest : job->chunk);
 }
 

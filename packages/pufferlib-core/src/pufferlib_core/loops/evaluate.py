@@ -7,14 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.checkpoint import load_checkpoint
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loops.api import load_policy
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.spaces import fingerprint
+from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import VecEnv, env_spec
 
 MAX_ENVS = 256
+
+
+def trained_env(env: str, checkpoint: Checkpoint) -> EnvSpec:
+    """The environment with the settings that the checkpoint was trained with."""
+    name = env_spec(env).name
+    return env_spec(env, checkpoint.state.get("settings", {}).get(name))
 
 
 def evaluate(
@@ -45,8 +52,8 @@ def evaluate(
     """
     if episodes < 1:
         raise ConfigError(f"episodes={episodes} must be at least 1")
-    spec = env_spec(env)
     saved = load_checkpoint(checkpoint)
+    spec = trained_env(env, saved)
     if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
         raise CheckpointError(
             f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
@@ -55,12 +62,12 @@ def evaluate(
     num_envs = next(n for n in range(min(episodes, MAX_ENVS), 0, -1) if episodes % n == 0)
     each = episodes // num_envs
     vec = VecEnv(spec, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)
-    obs = vec.reset().obs
+    step = vec.reset()
     played = np.zeros(num_envs, np.int64)
     returns, lengths = np.zeros((num_envs, each)), np.zeros((num_envs, each))
     t = 0
     while played.min() < each:
-        action, _, _ = policy.act(obs, greedy=not stochastic, seed=seed, step=t)
+        action, _, _ = policy.act(step.obs, greedy=not stochastic, seed=seed, step=t, action_mask=step.action_mask)
         step = vec.step(action)
         t += 1
         if step.finished:

@@ -49,7 +49,7 @@ class Run:
         self.steps = 0  # of all environments together
         self.best = -math.inf
         if resume is None:
-            self.segment.obs[0] = self.vec.reset().obs
+            self._first(self.vec.reset()._asdict())
         else:
             self._restore(resume)
         self.start_steps = self.steps
@@ -69,11 +69,17 @@ class Run:
                 f"{self.settings.train.num_envs}: train.num_envs cannot change on resume"
             )
         self.vec.set_state(envs)
-        self.segment.obs[0] = envs["obs"]
+        self._first(envs)
         self.learner.load_tensors(checkpoint.files["policy"], checkpoint.files["trainer"])
         self.steps = checkpoint.state["steps"]
         self.best = checkpoint.state["best"] if checkpoint.state["best"] is not None else -math.inf
         self.episodes.load(checkpoint.state["episodes"])
+
+    def _first(self, step: Mapping[str, Any]) -> None:
+        """Row 0 of the segment."""
+        self.segment.obs[0] = step["obs"]
+        if self.segment.action_mask is not None:
+            self.segment.action_mask[0] = step["action_mask"]
 
     @property
     def done(self) -> bool:
@@ -107,6 +113,8 @@ class Run:
         improved = not math.isnan(self.episodes.return_mean) and self.episodes.return_mean > self.best
         self.best = max(self.best, self.episodes.return_mean) if improved else self.best
         state = self.vec.state() | {"obs": self.segment.obs[0]}
+        if self.segment.action_mask is not None:
+            state["action_mask"] = self.segment.action_mask[0]
         self.last = save_checkpoint(
             self.dir,
             self.steps,

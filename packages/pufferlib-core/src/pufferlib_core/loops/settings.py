@@ -39,12 +39,15 @@ class Settings:
     train: TrainConfig
     policy: PolicyConfig
     options: Any  # the algorithm's own section
+    env_section: str  # name of the environment's own section
+    env_config: Any  # the section; None: the environment has none
 
     def to_dict(self) -> Nested:
         """As written to config.toml and into checkpoints; `resolve` takes it back."""
         top = {name: getattr(self, name) for name in ("env", "algorithm", "backend", "seed", "out")}
         sections = {"train": to_dict(self.train), "policy": to_dict(self.policy)}
-        return top | sections | {self.algorithm: to_dict(self.options)}
+        own = {} if self.env_config is None else {self.env_section: to_dict(self.env_config)}
+        return top | sections | {self.algorithm: to_dict(self.options)} | own
 
 
 TOP = {"env": str, "algorithm": str, "backend": str, "seed": int, "out": str}
@@ -66,7 +69,7 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     env = env_spec(given["env"])
     algorithm = get_algorithm(given.get("algorithm", env.preset.get("algorithm", "ppo")))
     values = merge(env.preset, given)
-    sections = {"train": TrainConfig, "policy": PolicyConfig, algorithm.name: algorithm.config}
+    sections = _sections(algorithm, env)
     others = set(algorithm_specs()) - {algorithm.name}
     for name in values:
         if name not in TOP and name not in sections and name not in others:
@@ -76,6 +79,7 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
         if not isinstance(values.get(name, {}), Mapping):
             raise ConfigError(f"{name} is a section of settings, got {values[name]!r}")
     made: dict[str, Any] = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
+    env = env_spec(given["env"], values.get(env.name))
     train: TrainConfig = made["train"]
     algorithm.check(made[algorithm.name], train.num_envs)
     settings = Settings(
@@ -87,16 +91,23 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
         train=train,
         policy=made["policy"],
         options=made[algorithm.name],
+        env_section=env.name,
+        env_config=env.config,
     )
     return settings, env, algorithm
 
 
-def option_types(algorithm: AlgorithmSpec) -> dict[str, tuple[Any, Any, str]]:
-    """Every `section.option` with its annotation, default and help."""
+def _sections(algorithm: AlgorithmSpec, env: EnvSpec | None) -> dict[str, type[Any]]:
+    own = {} if env is None or env.config is None else {env.name: type(env.config)}
+    return {"train": TrainConfig, "policy": PolicyConfig, algorithm.name: algorithm.config} | own
+
+
+def option_types(algorithm: AlgorithmSpec, env: EnvSpec | None = None) -> dict[str, tuple[Any, Any, str]]:
+    """Every `section.option` with its annotation, default and help; those of an environment's own section if it is given."""
     import typing
 
     result: dict[str, tuple[Any, Any, str]] = {}
-    for section, cls in {"train": TrainConfig, "policy": PolicyConfig, algorithm.name: algorithm.config}.items():
+    for section, cls in _sections(algorithm, env).items():
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
             result[f"{section}.{field.name}"] = (hints[field.name], field.default, field.metadata["help"])

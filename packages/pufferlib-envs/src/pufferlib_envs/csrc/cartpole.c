@@ -3,18 +3,25 @@
 #include "puffer/cpu.h"
 #include "puffer/math.h"
 
-#define GRAVITY 9.8f
-#define POLE_MASS 0.1f
-#define TOTAL_MASS 1.1f
-#define LENGTH 0.5f /* half the pole's */
-#define POLE_SHARE (POLE_MASS * LENGTH / TOTAL_MASS)
-#define FORCE 10.0f
-#define TAU 0.02f /* seconds between states */
-#define X_LIMIT 2.4f
-#define THETA_LIMIT 0.20943951023931953f /* 12 degrees */
-#define SMALL_ANGLE 0.78f                /* below pi/4 */
+#define SMALL_ANGLE 0.78f /* below pi/4 */
 
-enum { CARTPOLE_BLOCK = 16, CARTPOLE_STEPS = 500 };
+enum { CARTPOLE_BLOCK = 16 };
+
+static const puf_cartpole_config DEFAULTS = {
+    .gravity = 9.8f,
+    .cart_mass = 1.0f,
+    .pole_mass = 0.1f,
+    .length = 0.5f,
+    .force = 10.0f,
+    .tau = 0.02f,
+    .x_limit = 2.4f,
+    .theta_limit = 0.20943951023931953f, /* 12 degrees */
+    .max_steps = 500,
+};
+
+PUF_INLINE const puf_cartpole_config *settings(const void *config) {
+    return config != NULL ? (const puf_cartpole_config *)config : &DEFAULTS;
+}
 
 /* The canonical state. */
 typedef struct {
@@ -38,12 +45,17 @@ PUF_INLINE cartpole_batch cartpole_batch_at(const void *memory, int32_t n) {
 }
 
 static int cartpole_describe(const void *config, puf_env_info *info) {
-    (void)config;
+    const puf_cartpole_config *c = settings(config);
+    /* Written so that NaN is refused too. */
+    if (!(c->gravity > 0.0f && c->cart_mass > 0.0f && c->pole_mass > 0.0f && c->length > 0.0f && c->force > 0.0f &&
+          c->tau > 0.0f && c->x_limit > 0.0f && c->theta_limit > 0.0f && c->max_steps > 0)) {
+        return PUF_EINVAL;
+    }
     info->obs_size = 4;
     info->action_kind = PUF_ACTION_DISCRETE;
     info->action_size = 1;
     info->action_n[0] = 2;
-    info->max_episode_steps = CARTPOLE_STEPS;
+    info->max_episode_steps = c->max_steps;
     return PUF_OK;
 }
 

@@ -9,6 +9,15 @@
 #include "puffer/env.h"
 
 /* <cdef> */
+typedef struct { /* SI units */
+    float gravity, cart_mass, pole_mass;
+    float length; /* half the pole's */
+    float force;  /* of a push */
+    float tau;    /* seconds between states */
+    float x_limit, theta_limit;
+    int32_t max_steps;
+} puf_cartpole_config;
+
 const void *puf_env_table_cartpole(int isa);
 /* </cdef> */
 

@@ -2,26 +2,28 @@
  * Lanes are independent and the loops have no branches, so that the compiler turns them into vectors. */
 
 /* The next states. `small`: every angle is within SMALL_ANGLE, where the sine needs no range reduction; same bits. */
-PUF_INLINE void FN(move)(cartpole_batch b, const int32_t *PUF_RESTRICT push, int32_t first, int32_t count, int small) {
+PUF_INLINE void FN(move)(const puf_cartpole_config *c, cartpole_batch b, const int32_t *PUF_RESTRICT push, int32_t first,
+                         int32_t count, int small) {
     float *PUF_RESTRICT xs = b.x, *PUF_RESTRICT x_dots = b.x_dot, *PUF_RESTRICT thetas = b.theta,
           *PUF_RESTRICT theta_dots = b.theta_dot;
+    const float mass = c->cart_mass + c->pole_mass, tau = c->tau, gravity = c->gravity;
+    const float pole_share = c->pole_mass * c->length / mass, right = c->force / mass, left = -right;
+    const float arm = c->length * (4.0f / 3.0f), arm_share = c->length * c->pole_mass / mass;
     for (int32_t k = first; k < first + count; k++) {
         const float x = xs[k], x_dot = x_dots[k], theta = thetas[k], theta_dot = theta_dots[k];
-        const float push_acc = push[k] == 1 ? FORCE / TOTAL_MASS : -FORCE / TOTAL_MASS;
         float sine, cosine;
         if (small) {
             puf_sincos_small(theta, &sine, &cosine);
         } else {
             puf_sincos(theta, &sine, &cosine);
         }
-        const float temp = push_acc + POLE_SHARE * sine * (theta_dot * theta_dot);
-        const float theta_acc = (GRAVITY * sine - cosine * temp) /
-                                (LENGTH * (4.0f / 3.0f) - (LENGTH * POLE_MASS / TOTAL_MASS) * (cosine * cosine));
-        const float x_acc = temp - POLE_SHARE * cosine * theta_acc;
-        xs[k] = x + TAU * x_dot;
-        x_dots[k] = x_dot + TAU * x_acc;
-        thetas[k] = theta + TAU * theta_dot;
-        theta_dots[k] = theta_dot + TAU * theta_acc;
+        const float temp = (push[k] == 1 ? right : left) + pole_share * sine * (theta_dot * theta_dot);
+        const float theta_acc = (gravity * sine - cosine * temp) / (arm - arm_share * (cosine * cosine));
+        const float x_acc = temp - pole_share * cosine * theta_acc;
+        xs[k] = x + tau * x_dot;
+        x_dots[k] = x_dot + tau * x_acc;
+        thetas[k] = theta + tau * theta_dot;
+        theta_dots[k] = theta_dot + tau * theta_acc;
     }
 }
 
@@ -31,15 +33,16 @@ static void FN(step)(const void *config, void *memory, int32_t n, int32_t first,
     const cartpole_batch b = cartpole_batch_at(memory, n);
     const float *PUF_RESTRICT xs = b.x, *PUF_RESTRICT x_dots = b.x_dot, *PUF_RESTRICT thetas = b.theta,
                 *PUF_RESTRICT theta_dots = b.theta_dot;
-    (void)config;
+    const puf_cartpole_config *c = settings(config);
+    const float x_limit = c->x_limit, theta_limit = c->theta_limit;
     (void)cost;
     (void)truncated;
     uint32_t large = 0;
     for (int32_t k = first; k < first + count; k++) { large |= (uint32_t)(puf_abs(thetas[k]) > SMALL_ANGLE); }
-    if (large) { /* only in states that were set from outside: episodes end far below */
-        FN(move)(b, (const int32_t *)action, first, count, 0);
+    if (large) { /* only with wide limits, or in states that were set from outside */
+        FN(move)(c, b, (const int32_t *)action, first, count, 0);
     } else {
-        FN(move)(b, (const int32_t *)action, first, count, 1);
+        FN(move)(c, b, (const int32_t *)action, first, count, 1);
     }
     for (int32_t k = first; k < first + count; k++) {
         obs[4 * (int64_t)k] = xs[k];
@@ -49,7 +52,7 @@ static void FN(step)(const void *config, void *memory, int32_t n, int32_t first,
     }
     for (int32_t k = first; k < first + count; k++) {
         reward[k] = 1.0f;
-        terminated[k] = (uint8_t)((int)(puf_abs(xs[k]) > X_LIMIT) | (int)(puf_abs(thetas[k]) > THETA_LIMIT));
+        terminated[k] = (uint8_t)((int)(puf_abs(xs[k]) > x_limit) | (int)(puf_abs(thetas[k]) > theta_limit));
     }
 }
 
@@ -90,6 +93,7 @@ static const puf_env FN(table) = {
     .abi_version = PUF_ENV_ABI,
     .struct_size = sizeof(puf_env),
     .name = "cartpole",
+    .config_bytes = sizeof(puf_cartpole_config),
     .describe = cartpole_describe,
     .state_bytes = cartpole_state_bytes,
     .batch_bytes = cartpole_batch_bytes,

@@ -104,7 +104,7 @@ static world make_world(int autoreset) {
                         .value = block(ROWS * 4), .next_value = block(ROWS * 4), .reward = block(ROWS * 4),
                         .cost = block(ROWS * 4), .terminated = block(ROWS), .truncated = block(ROWS), .valid = block(ROWS),
                         .final_obs = block(ENVS * 8), .log = block(ROWS * sizeof(puf_episode)), .steps = STEPS};
-    CHECK(puf_vec_reset(w.vec, NULL, NULL, w.s.obs) == PUF_OK);
+    CHECK(puf_vec_reset(w.vec, NULL, NULL, w.s.obs, NULL) == PUF_OK);
     return w;
 }
 

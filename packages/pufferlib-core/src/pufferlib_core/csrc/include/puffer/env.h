@@ -36,6 +36,8 @@ typedef struct {
     int32_t action_n[32];      /* discrete: choices of component k */
     int32_t max_episode_steps; /* the vec truncates there; 0: no limit */
     int32_t metric_count;      /* custom metrics used, <= PUF_LOG_METRICS */
+    int32_t logits;            /* set by the vec: sum of action_n, or A */
+    int32_t masks;             /* set by the vec: 1 if the environment tells which choices are allowed */
 } puf_env_info;
 
 /* One finished episode; written in the row of its last step. */
@@ -82,6 +84,11 @@ typedef struct puf_env {
 
     /* Observation of a canonical state (for forks and tests). NULL: none. */
     void (*observe)(const void *config, const void *state, float *obs);
+
+    /* Which choices the next action may take: one byte for each choice of each component, 0 or 1, at least one 1 in a
+     * component. Scalar and batched form (row i belongs to environment i). NULL: everything, always. */
+    void (*mask_one)(const void *config, const void *state, uint8_t *action_mask);
+    void (*mask)(const void *config, const void *batch, int32_t n, int32_t first, int32_t count, uint8_t *action_mask);
 } puf_env;
 
 /* Each environment exports `const puf_env *puf_env_table_<name>(int isa)`: the table for an ISA (a variant compiled for

@@ -59,7 +59,7 @@ int puf_net_tensor(const puf_net *net, int32_t index, puf_tensor *out);
 int64_t puf_net_init_scratch(const puf_net *net);
 int puf_net_init(const puf_net *net, uint64_t seed, float log_std, float *params, float *scratch);
 
-/* `tasks`: how many slices may be on their way at once (the width of the executor it will be used with). */
+/* `tasks`: how many slices may be on their way at once: at least the width of the executors it is used with. */
 size_t puf_policy_bytes(const puf_net *net, int isa, int32_t tasks);
 int puf_policy_init(puf_policy **policy, void *mem, size_t bytes, const puf_net *net, int isa, int32_t tasks);
 /* Takes over parameters, and the observation normaliser when mean is not NULL: (obs - mean) * scale, clipped to
@@ -69,7 +69,7 @@ int puf_policy_load(puf_policy *policy, const float *params, const float *mean, 
 int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value);
 /* Samples (or with greedy != 0 takes the most likely) actions. Row i is environment first_env + i; its noise is keyed by
  * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L) bytes, non-zero = allowed,
- * or NULL; a row with nothing allowed gives PUF_EINVAL. action: int32 (n, K) or float32 (n, A). */
+ * or NULL; a row with nothing allowed gives PUF_EMASK. action: int32 (n, K) or float32 (n, A). */
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                    float *value);
@@ -100,14 +100,13 @@ typedef struct {
     int32_t towers;
     puf_tower tower[2];
     int32_t logits;
-    int32_t obs_pad;
     int64_t head_w[2], head_b[2]; /* in the flat parameters: policy, value */
     int64_t log_std;
     int64_t params;
     int64_t packed;      /* floats of packed weights; gradients use the same layout without wc */
     int64_t grads;       /* floats of packed gradients (a prefix of the packed layout, then log_std) */
     int64_t grad_log_std;
-    int64_t in, heads, row; /* scratch: inputs (PUF_SLICE, obs_pad), head planes (logits + 1, PUF_SLICE), per-row numbers */
+    int64_t in, heads, row; /* scratch: inputs (PUF_SLICE, obs_size), head planes (logits + 1, PUF_SLICE), per-row numbers */
     int64_t scratch;     /* floats for each task */
 } puf_layout;
 
@@ -160,10 +159,14 @@ typedef struct puf_net_kernels {
 } puf_net_kernels;
 
 void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector);
-/* Copies rows into the input block of a scratch, normalised; the rows up to PUF_SLICE become 0. */
+/* Copies rows to (rows, obs_size), normalised. */
+void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, float *in);
+/* The same into the input block of a scratch; the rows up to PUF_SLICE become 0. */
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
-/* Forward, sampling and output of up to PUF_SLICE rows in scratch `task`. */
+/* 1 if every row of (rows, logits) allows a choice of each component; *bad is the first that does not. */
+int puf_masks_legal(const puf_net *net, const uint8_t *action_mask, int64_t rows, int64_t *bad);
+/* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits) or NULL. */
 void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
                           uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                           float *value);

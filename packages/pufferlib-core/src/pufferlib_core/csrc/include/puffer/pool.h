@@ -12,7 +12,7 @@
 /* <cdef> */
 typedef struct puf_pool puf_pool;
 
-/* Bytes for a pool of `threads` threads, the caller's included; threads >= 1. */
+/* Bytes for a pool of `threads` threads, the caller's included; 0 unless threads is in [1, PUF_MAX_THREADS]. */
 size_t puf_pool_bytes(int32_t threads);
 /* Starts threads - 1 workers in `mem` (64-byte aligned, stays in place until puf_pool_stop).
  * PUF_ETHREAD if a thread cannot be started (none is left behind). */

@@ -11,6 +11,7 @@
 /* Time-major planes of a segment of `steps` rows, n environments. Row convention: ARCHITECTURE.md. */
 typedef struct {
     float *obs;          /* (steps + 1, n, obs_size); row 0 is given, row `steps` ends the segment */
+    uint8_t *action_mask; /* (steps + 1, n, logits) as obs; NULL if the environment has none */
     void *action;        /* (steps, n, ...) */
     float *logprob;      /* (steps, n) */
     float *value;        /* (steps, n) */
@@ -24,7 +25,7 @@ typedef struct {
 
 /* Fills the segment with the policy's sampled actions; noise is keyed by (seed, environment, first_step + t).
  * Returns the number of episodes that ended; PUF_EINVAL if sizes differ; PUF_ENONFINITE if an observation or a reward is NaN
- * or infinite: *bad_row is then the first such row t * n + environment (of obs, or n past it for a reward). */
+ * or infinite, PUF_EMASK if a mask allows nothing: *bad_row is then the first such row t * n + environment (of obs, or n past it for a reward). */
 int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const puf_segment *segment, uint64_t seed,
                 uint64_t first_step, int64_t *bad_row);
 /* </cdef> */

@@ -25,7 +25,8 @@ typedef struct {
     uint8_t *truncated;  /* (n) 0 or 1 */
     uint8_t *valid;      /* (n) 0: a dummy row (NEXT_STEP reset, ended environment) */
     float *final_obs;    /* (n, obs_size) last observation of the episode; written only where it ended */
-    puf_episode *log;        /* (n) written only where an episode ended */
+    puf_episode *log;    /* (n) written only where an episode ended */
+    uint8_t *action_mask; /* (n, logits) what the next action may be, as bytes 0 or 1; not written if `masks` is 0 */
 } puf_planes;
 
 typedef struct puf_vec puf_vec;
@@ -39,13 +40,14 @@ int puf_vec_init(puf_vec **vec, void *mem, size_t bytes, const void *env, const 
 /* Describes a table without building a batch. */
 int puf_env_describe(const void *env, const void *config, puf_env_info *info);
 
-/* Starts new episodes where mask is non-zero (NULL: everywhere) and writes their first observations. */
-int puf_vec_reset(puf_vec *vec, const puf_exec *exec, const uint8_t *mask, float *obs);
+/* Starts new episodes where `where` is non-zero (NULL: everywhere) and writes their first observations, and the masks of
+ * all environments if action_mask is not NULL. */
+int puf_vec_reset(puf_vec *vec, const puf_exec *exec, const uint8_t *where, float *obs, uint8_t *action_mask);
 /* One step of every environment. action: int32 (n, K) or float32 (n, A). Discrete actions out of range: PUF_EINVAL and
  * nothing is stepped. Returns the number of episodes that ended, or a negative status. */
 int puf_vec_step(puf_vec *vec, const puf_exec *exec, const void *action, const puf_planes *out);
 /* `steps` steps with given actions (steps, n, ...) into time-major planes (obs: steps rows too, the observation after
- * each step; final_obs: one row for each environment, the last of them). Equals calling puf_vec_step `steps` times, with one
+ * each step; action_mask likewise; final_obs: one row for each environment, the last of them). Equals calling puf_vec_step `steps` times, with one
  * barrier instead of one a step. */
 int puf_vec_run(puf_vec *vec, const puf_exec *exec, const void *action, int32_t steps, const puf_planes *out);
 
