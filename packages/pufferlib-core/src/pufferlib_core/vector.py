@@ -330,7 +330,7 @@ class VecEnv:
         self._handle = ffi.NULL
 
 
-def _planes(*arrays: Array | None) -> Any:
+def _planes(*arrays: Any) -> Any:
     obs, reward, cost, terminated, truncated, valid, final_obs, log, action_mask = arrays
     planes = ffi.new("puf_planes *")
     planes.obs, planes.reward, planes.cost = (ffi.from_buffer("float[]", plane) for plane in (obs, reward, cost))
