@@ -3,6 +3,7 @@
 #ifndef PUFFER_KERNELS_H
 #define PUFFER_KERNELS_H
 
+#include "puffer/dist.h"
 #include "puffer/net.h"
 #include "puffer/ppo.h"
 #include "puffer/returns.h"
@@ -28,8 +29,12 @@ typedef struct {
     void (*lambda)(const puf_returns_args *a, int32_t first, int32_t count);
     void (*adam)(const puf_adam_step *step, float *param, const float *grad, float *m, float *v, int32_t n);
     float (*sum_squares)(const float *x, int32_t n);
+    puf_dist_kernels dist;
     puf_net_kernels net;
 } puf_kernels;
+
+/* The mask of `rows` rows padded to a slice, whose other rows may do anything; NULL and whole slices pass through. */
+const uint8_t *puf_mask_slice(const puf_dist *dist, const uint8_t *action_mask, int32_t rows, uint8_t *padded);
 
 /* The kernels of an ISA, or NULL if it is unknown, not built or not usable here. */
 const puf_kernels *puf_kernels_get(int isa);

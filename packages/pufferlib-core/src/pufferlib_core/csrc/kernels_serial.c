@@ -7,6 +7,7 @@
 
 #include "simd_serial.h"
 #include "elementwise.inl"
+#include "dist_simd.inl"
 #include "net_simd.inl"
 
 const puf_kernels puf_kernels_serial = {
@@ -17,5 +18,6 @@ const puf_kernels puf_kernels_serial = {
     .lambda = kernel_lambda,
     .adam = kernel_adam,
     .sum_squares = kernel_sum_squares,
-    .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_loss, net_act, net_noise, net_add},
+    .dist = {dist_noise, dist_sample, dist_evaluate, dist_gradient},
+    .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_loss, net_add},
 };

@@ -180,6 +180,10 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     l->vector = vector;
     l->towers = net->separate ? 2 : 1;
     l->logits = puf_net_logits(net);
+    l->dist.kind = net->action_kind;
+    l->dist.size = net->action_size;
+    l->dist.logits = l->logits;
+    for (int32_t k = 0; k < PUF_MAX_HEADS; k++) { l->dist.n[k] = net->action_n[k]; }
     l->params = puf_net_params(net);
     for (int32_t i = 0; i < puf_net_tensors(net); i++) {
         puf_tensor t;
@@ -241,6 +245,7 @@ int puf_policy_init(puf_policy **out, void *mem, size_t bytes, const puf_net *ne
     puf_zero(mem, need);
     puf_policy *policy = (puf_policy *)mem;
     policy->kernels = &puf_kernels_get(isa)->net;
+    policy->dist_kernels = &puf_kernels_get(isa)->dist;
     policy->isa = isa;
     policy->tasks = tasks;
     puf_layout_make(&policy->layout, net, policy->kernels->vector);
@@ -355,16 +360,11 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
     PUF_ALIGNED(64) uint32_t actions[PUF_MAX_HEADS * PUF_SLICE];
     PUF_ALIGNED(64) float logprobs[PUF_SLICE];
     uint8_t padded[PUF_MAX_LOGITS * PUF_SLICE];
-    if (action_mask != NULL && rows < PUF_SLICE) { /* rows past the end may do anything */
-        const size_t bytes = (size_t)rows * (size_t)l->logits;
-        puf_copy(padded, action_mask, bytes);
-        puf_fill(padded + bytes, 1, (size_t)PUF_SLICE * (size_t)l->logits - bytes);
-        action_mask = padded;
-    }
     puf_policy_input(policy, obs, rows, scratch);
     policy->kernels->forward(l, policy->packed, scratch);
-    policy->kernels->noise(seed, step, first_env, components, words);
-    policy->kernels->act(l, policy->log_std, scratch, words, greedy, action_mask, actions, logprobs);
+    policy->dist_kernels->noise(seed, step, first_env, components, words);
+    policy->dist_kernels->sample(&l->dist, scratch + l->heads, policy->log_std,
+                                 puf_mask_slice(&l->dist, action_mask, rows, padded), words, greedy, actions, logprobs);
     for (int32_t r = 0; r < rows; r++) {
         for (int32_t c = 0; c < components; c++) {
             ((uint32_t *)action)[(int64_t)r * components + c] = actions[(int64_t)c * PUF_SLICE + r];
@@ -389,30 +389,15 @@ static void act_task(void *context, int32_t index, int32_t thread) {
     }
 }
 
-int puf_masks_legal(const puf_net *net, const uint8_t *action_mask, int64_t rows, int64_t *bad) {
-    for (int64_t r = 0; r < rows; r++) {
-        for (int32_t c = 0; c < net->action_size; c++) {
-            int any = 0;
-            for (int32_t k = 0; k < net->action_n[c]; k++) { any |= *action_mask++; }
-            if (!any) {
-                *bad = r;
-                return 0;
-            }
-        }
-    }
-    return 1;
-}
-
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                    float *value) {
-    const puf_net *net = policy != NULL ? &policy->layout.net : NULL;
     int64_t bad;
     if (policy == NULL || obs == NULL || action == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
-        (action_mask != NULL && net->action_kind != PUF_ACTION_DISCRETE)) {
+        (action_mask != NULL && policy->layout.dist.kind != PUF_ACTION_DISCRETE)) {
         return PUF_EINVAL;
     }
-    if (action_mask != NULL && !puf_masks_legal(net, action_mask, n, &bad)) { return PUF_EMASK; }
+    if (action_mask != NULL && !puf_masks_legal(&policy->layout.dist, action_mask, n, &bad)) { return PUF_EMASK; }
     policy_job job = {.policy = policy, .obs = obs, .action_mask = action_mask, .n = n, .seed = seed, .step = step,
                       .first_env = first_env, .greedy = greedy, .action = (unsigned char *)action, .logprob = logprob,
                       .value = value};

@@ -6,58 +6,6 @@
  * the result of a row does not depend on its neighbours.
  */
 
-/* --- elementary functions, with FMA: close to puffer/math.h, not bit-equal ------------------------------------------ */
-
-PUF_INLINE vf vexp(vf x) {
-    const vf z = vmin(vset(88.0f), vmax(vset(-87.0f), x)); /* NaN passes: min and max return the second operand */
-    const vf n = vroundv(z * vset(1.44269504f));
-    vf r = vfma(n, vset(-0.693359375f), z);
-    r = vfma(n, vset(2.12194440e-4f), r);
-    vf p = vset(1.9875691500e-4f);
-    p = vfma(p, r, vset(1.3981999507e-3f));
-    p = vfma(p, r, vset(8.3334519073e-3f));
-    p = vfma(p, r, vset(4.1665795894e-2f));
-    p = vfma(p, r, vset(1.6666665459e-1f));
-    p = vfma(p, r, vset(5.0000001201e-1f));
-    p = vfma(p, r * r, r) + vset(1.0f);
-    return vfrombits(VADDI(vbits(p), VSHLI(vtoi(n), 23)));
-}
-
-PUF_INLINE vf vlog(vf x) {
-    const vi shifted = VADDI(vbits(x), vseti(-0x3F3504F3));
-    const vf e = vtof(VSRAI(shifted, 23));
-    const vf m = vfrombits(VADDI(VANDI(shifted, vseti(0x7FFFFF)), vseti(0x3F3504F3))) - vset(1.0f);
-    const vf m2 = m * m;
-    vf p = vset(7.0376836292e-2f);
-    p = vfma(p, m, vset(-1.1514610310e-1f));
-    p = vfma(p, m, vset(1.1676998740e-1f));
-    p = vfma(p, m, vset(-1.2420140846e-1f));
-    p = vfma(p, m, vset(1.4249322787e-1f));
-    p = vfma(p, m, vset(-1.6668057665e-1f));
-    p = vfma(p, m, vset(2.0000714765e-1f));
-    p = vfma(p, m, vset(-2.4999993993e-1f));
-    p = vfma(p, m, vset(3.3333331174e-1f));
-    vf y = vfma(e, vset(-2.12194440e-4f), m * m2 * p);
-    y = vfma(m2, vset(-0.5f), y);
-    return vfma(e, vset(0.693359375f), m + y);
-}
-
-/* x P(x^2) / Q(x^2) on [-7.9, 7.9]: a rational least-maximum fit, absolute error below 5e-7. NaN passes. */
-PUF_INLINE vf vtanh(vf x) {
-    const vf z = vmax(vset(-7.9f), vmin(vset(7.9f), x));
-    const vf z2 = z * z;
-    vf p = vset(1.1466527617708257e-5f);
-    p = vfma(p, z2, vset(2.9538259868392147e-3f));
-    p = vfma(p, z2, vset(1.2927913286325549e-1f));
-    p = vfma(p, z2, vset(9.999996626800968e-1f));
-    vf q = vset(2.47283504944063e-7f);
-    q = vfma(q, z2, vset(2.3911228690311776e-4f));
-    q = vfma(q, z2, vset(2.3826017343456397e-2f));
-    q = vfma(q, z2, vset(4.6261086444609534e-1f));
-    q = vfma(q, z2, vset(1.0f));
-    return (z * p) * vrecip(q);
-}
-
 /* --- the product ------------------------------------------------------------------------------------------------------ */
 
 /* c[m][v] (+)= sum_k a[m * row_stride + k * k_stride] * b[k * ldb + v], for `rows` x `vecs` registers known at compile time.
@@ -276,158 +224,14 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
     }
 }
 
-/* --- distributions over head planes ----------------------------------------------------------------------------------- */
-
-/* Log-softmax of planes [0, n) at lanes `row`: returns log sum exp, relative to the largest. Masked components get -1e9,
- * whose probability is exactly 0. */
-PUF_INLINE vf masked_logit(const float *planes, const uint8_t *mask, int32_t logits, int32_t component, int32_t k, int32_t row) {
-    const vf x = vload(planes + (int64_t)k * PUF_SLICE + row);
-    if (mask == NULL) { return x; }
-    int32_t allowed[VW];
-    for (int i = 0; i < VW; i++) { allowed[i] = mask[(int64_t)(row + i) * logits + component + k] != 0; }
-    return vselect(veqi(vloadi(allowed), vseti(1)), x, vset(-1e9f));
-}
-
-PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t logits, int32_t component, int32_t n,
-                              int32_t row, vf *largest, vf *sum) {
-    vf top = masked_logit(planes, mask, logits, component, 0, row);
-    for (int32_t k = 1; k < n; k++) { top = vmax(top, masked_logit(planes, mask, logits, component, k, row)); }
-    vf total = vset(0.0f);
-    for (int32_t k = 0; k < n; k++) { total = total + vexp(masked_logit(planes, mask, logits, component, k, row) - top); }
-    *largest = top;
-    *sum = total;
-}
-
-#define HALF_LOG_2PI 0.918938533204672742f
-
-static void net_act(const puf_layout *l, const float *log_std, float *scratch, const uint32_t *words, int greedy,
-                    const uint8_t *action_mask, void *action, float *logprob) {
-    const float *heads = scratch + l->heads;
-    const int32_t components = l->net.action_size;
-    for (int32_t row = 0; row < PUF_SLICE; row += VW) {
-        vf total = vset(0.0f);
-        const float *planes = heads;
-        int32_t first = 0;
-        for (int32_t c = 0; c < components; c++) {
-            const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row, *w1 = w0 + PUF_SLICE;
-            PUF_ALIGNED(64) float u0[VW], u1[VW];
-            for (int i = 0; i < VW; i++) {
-                u0[i] = puf_unit(w0[i]);
-                u1[i] = puf_unit_open(w1[i]);
-            }
-            if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
-                const vf mean = vload(planes + (int64_t)c * PUF_SLICE + row);
-                PUF_ALIGNED(64) float z[VW];
-                for (int i = 0; i < VW; i++) { /* Box and Muller */
-                    float s, co;
-                    puf_sincos(6.28318530717958648f * u0[i], &s, &co);
-                    z[i] = greedy ? 0.0f : puf_sqrt(-2.0f * puf_log(u1[i])) * co;
-                }
-                const vf noise = vload(z);
-                vstore((float *)action + (int64_t)c * PUF_SLICE + row, vfma(noise, vset(puf_exp(log_std[c])), mean));
-                total = total - vfma(noise * noise, vset(0.5f), vset(log_std[c] + HALF_LOG_2PI));
-                continue;
-            }
-            const int32_t n = l->net.action_n[c];
-            vf top, sum;
-            softmax_stats(planes, action_mask, l->logits, first, n, row, &top, &sum);
-            const vf threshold = vload(u0) * sum;
-            vf running = vset(0.0f), best = vset(-3e38f), picked = vset(0.0f);
-            vi choice = vseti(0);
-            for (int32_t k = 0; k < n; k++) {
-                const vf x = masked_logit(planes, action_mask, l->logits, first, k, row);
-                const vf p = vexp(x - top);
-                /* Greedy: the first largest. Sampling: the last with a probability whose running sum starts at or below the
-                 * threshold. */
-                const vm better = greedy ? vgt(x, best) : VANDM(vgt(p, vset(0.0f)), VNOTM(vgt(running, threshold)));
-                best = vmax(best, x);
-                running = running + p;
-                choice = vselecti(better, vseti(k), choice);
-                picked = vselect(better, x, picked);
-            }
-            vstorei((int32_t *)action + (int64_t)c * PUF_SLICE + row, choice);
-            total = total + ((picked - top) - vlog(sum));
-            planes += (int64_t)n * PUF_SLICE;
-            first += n;
-        }
-        vstore(logprob + row, total);
-    }
-}
-
-/* Log-probability and entropy of the stored actions. For each component the largest logit and the logarithm of the sum are
- * kept in `stats` for the gradient. */
-PUF_INLINE void evaluate(const puf_layout *l, const float *log_std, const float *heads, const void *action,
-                         const uint8_t *action_mask, int32_t row, vf *logprob, vf *entropy, float *stats) {
-    vf total = vset(0.0f), spread = vset(0.0f);
-    const float *planes = heads;
-    int32_t first = 0;
-    for (int32_t c = 0; c < l->net.action_size; c++) {
-        if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
-            const vf mean = vload(planes + (int64_t)c * PUF_SLICE + row);
-            const vf z = (vload((const float *)action + (int64_t)c * PUF_SLICE + row) - mean) * vset(puf_exp(-log_std[c]));
-            total = total - vfma(z * z, vset(0.5f), vset(log_std[c] + HALF_LOG_2PI));
-            spread = spread + vset(log_std[c] + (HALF_LOG_2PI + 0.5f));
-            continue;
-        }
-        const int32_t n = l->net.action_n[c];
-        const vi taken = vloadi((const int32_t *)action + (int64_t)c * PUF_SLICE + row);
-        vf top, sum, picked = vset(0.0f), weighted = vset(0.0f);
-        softmax_stats(planes, action_mask, l->logits, first, n, row, &top, &sum);
-        const vf log_sum = vlog(sum), inverse = vrecip(sum);
-        for (int32_t k = 0; k < n; k++) {
-            const vf x = masked_logit(planes, action_mask, l->logits, first, k, row);
-            const vf lp = (x - top) - log_sum;
-            weighted = vfma(vexp(x - top) * inverse, lp, weighted);
-            picked = vselect(veqi(taken, vseti(k)), lp, picked);
-        }
-        total = total + picked;
-        spread = spread - weighted;
-        vstore(stats + (int64_t)c * 3 * VW, top + log_sum);
-        vstore(stats + (int64_t)c * 3 * VW + VW, vset(0.0f) - weighted);
-        planes += (int64_t)n * PUF_SLICE;
-        first += n;
-    }
-    *logprob = total;
-    *entropy = spread;
-}
-
-/* d loss / d heads, given d loss / d logprob and the (negative) weight of the entropy. Overwrites the planes. */
-PUF_INLINE void evaluate_backward(const puf_layout *l, const float *log_std, float *heads, const void *action,
-                                  const uint8_t *action_mask, int32_t row, vf d_logprob, vf d_entropy, const float *stats,
-                                  float *grad_log_std) {
-    float *planes = heads;
-    int32_t first = 0;
-    for (int32_t c = 0; c < l->net.action_size; c++) {
-        if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
-            float *at = planes + (int64_t)c * PUF_SLICE + row;
-            const vf inverse = vset(puf_exp(-log_std[c]));
-            const vf z = (vload((const float *)action + (int64_t)c * PUF_SLICE + row) - vload(at)) * inverse;
-            vstore(at, d_logprob * z * inverse);
-            grad_log_std[c] += vsum(vfma(d_logprob, z * z - vset(1.0f), d_entropy));
-            continue;
-        }
-        const int32_t n = l->net.action_n[c];
-        const vi taken = vloadi((const int32_t *)action + (int64_t)c * PUF_SLICE + row);
-        const vf norm = vload(stats + (int64_t)c * 3 * VW), entropy = vload(stats + (int64_t)c * 3 * VW + VW);
-        for (int32_t k = 0; k < n; k++) {
-            const vf lp = masked_logit(planes, action_mask, l->logits, first, k, row) - norm;
-            const vf p = vexp(lp);
-            const vf one = vselect(veqi(taken, vseti(k)), vset(1.0f), vset(0.0f));
-            /* A masked component has probability 0 and must not move. */
-            const vf d = d_logprob * (one - p) - d_entropy * (p * (lp + entropy));
-            vstore(planes + (int64_t)k * PUF_SLICE + row, vselect(vgt(lp, vset(-1e8f)), d, vset(0.0f)));
-        }
-        planes += (int64_t)n * PUF_SLICE;
-        first += n;
-    }
-}
+/* --- the loss ----------------------------------------------------------------------------------------------------------- */
 
 static void net_loss(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
                      const uint8_t *action_mask, float *sums, float *grads) {
     float *heads = scratch + l->heads;
     const float *rows = scratch + l->row;
     float *value_plane = heads + (int64_t)l->logits * PUF_SLICE;
-    PUF_ALIGNED(64) float stats[PUF_MAX_HEADS * 3 * VW];
+    PUF_ALIGNED(64) float stats[PUF_MAX_HEADS * STATS];
     vf sum_policy = vset(0.0f), sum_value = sum_policy, sum_entropy = sum_policy, sum_kl = sum_policy, sum_clip = sum_policy;
     for (int32_t row = 0; row < PUF_SLICE; row += VW) {
         const vf weight = vload(rows + PUF_ROW_WEIGHT * PUF_SLICE + row);
@@ -436,7 +240,7 @@ static void net_loss(const puf_layout *l, const puf_loss_config *c, const float 
         const vf old_value = vload(rows + PUF_ROW_VALUE * PUF_SLICE + row);
         const vf zero = vset(0.0f), one = vset(1.0f);
         vf logprob, entropy;
-        evaluate(l, log_std, heads, action, action_mask, row, &logprob, &entropy, stats);
+        evaluate(&l->dist, log_std, heads, action, action_mask, row, &logprob, &entropy, stats);
         const vf log_ratio = vmin(vset(20.0f), vmax(vset(-20.0f), logprob - vload(rows + PUF_ROW_LOGPROB * PUF_SLICE + row)));
         const vf ratio = vexp(log_ratio);
         const vf clipped = vmin(vmax(ratio, vset(1.0f - c->clip)), vset(1.0f + c->clip));
@@ -469,7 +273,7 @@ static void net_loss(const puf_layout *l, const puf_loss_config *c, const float 
         sum_kl = vfma(weight, (ratio - one) - log_ratio, sum_kl);
         sum_clip = vfma(weight, far, sum_clip);
         vstore(value_plane + row, weight * vset(c->value_coef) * error);
-        evaluate_backward(l, log_std, heads, action, action_mask, row, zero - weight * slope,
+        evaluate_backward(&l->dist, log_std, heads, action, action_mask, row, zero - weight * slope,
                           zero - weight * vset(c->entropy_coef), stats, grads + l->grad_log_std);
     }
     sums[PUF_SUM_POLICY] += vsum(sum_policy);
@@ -477,19 +281,6 @@ static void net_loss(const puf_layout *l, const puf_loss_config *c, const float 
     sums[PUF_SUM_ENTROPY] += vsum(sum_entropy);
     sums[PUF_SUM_KL] += vsum(sum_kl);
     sums[PUF_SUM_CLIPPED] += vsum(sum_clip);
-}
-
-/* Words of rows [0, PUF_SLICE): component c draws from stream ACTION + c + 64 * (high word of step), counter
- * (environment, low word of step). */
-static void net_noise(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *PUF_RESTRICT words) {
-    for (int32_t c = 0; c < components; c++) {
-        const puf_rng stream = puf_rng_stream(seed, PUF_STREAM_ACTION + (uint64_t)c + ((step >> 32) << 6));
-        const uint32_t key0 = stream.key[0], key1 = stream.key[1], low = (uint32_t)step;
-        uint32_t *PUF_RESTRICT w0 = words + (int64_t)(2 * c) * PUF_SLICE;
-        uint32_t *PUF_RESTRICT w1 = w0 + PUF_SLICE;
-        PUF_IVDEP
-        for (int32_t i = 0; i < PUF_SLICE; i++) { puf_threefry(key0, key1, first_env + (uint32_t)i, low, &w0[i], &w1[i]); }
-    }
 }
 
 static void net_add(float *PUF_RESTRICT into, const float *PUF_RESTRICT from, int64_t n) {

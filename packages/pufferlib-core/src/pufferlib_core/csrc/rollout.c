@@ -71,7 +71,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
         unsigned char *action = (unsigned char *)s->action + row * wide * 4;
         const uint8_t *mask = s->action_mask != NULL ? s->action_mask + (row + first) * l->logits : NULL;
         int64_t bad;
-        if (mask != NULL && !puf_masks_legal(&l->net, mask, count, &bad)) {
+        if (mask != NULL && !puf_masks_legal(&l->dist, mask, count, &bad)) {
             note(&job->bad_mask[thread], row + first + bad);
         }
         puf_policy_act_slice(job->policy, thread, obs, mask, count, job->seed, (uint32_t)first, job->first_step + (uint64_t)t, 0,

@@ -12,15 +12,13 @@
 #ifndef PUFFER_NET_H
 #define PUFFER_NET_H
 
-#include "puffer/env.h"
+#include "puffer/dist.h"
 #include "puffer/exec.h"
 
 /* <cdef> */
 enum {
     PUF_MAX_LAYERS = 8,
-    PUF_MAX_WIDTH = 4096,
-    PUF_MAX_LOGITS = 512,
-    PUF_SLICE = 32 /* rows that pass through the network together */
+    PUF_MAX_WIDTH = 4096
 };
 typedef enum { PUF_TANH = 0, PUF_RELU = 1 } puf_activation;
 
@@ -96,10 +94,11 @@ typedef struct {
 
 typedef struct {
     puf_net net;
+    puf_dist dist;
     int32_t vector;    /* numbers to which rows are padded */
     int32_t towers;
     puf_tower tower[2];
-    int32_t logits;
+    int32_t logits;          /* of dist */
     int64_t head_w[2], head_b[2]; /* in the flat parameters: policy, value */
     int64_t log_std;
     int64_t params;
@@ -113,6 +112,7 @@ typedef struct {
 struct puf_policy {
     puf_layout layout;
     const struct puf_net_kernels *kernels;
+    const puf_dist_kernels *dist_kernels;
     int isa;
     int32_t tasks;
     int normalize;
@@ -151,10 +151,6 @@ typedef struct puf_net_kernels {
     /* Heads to deltas. action: int32 or float planes (components, PUF_SLICE); adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
                  const uint8_t *action_mask, float *sums, float *grads);
-    /* Heads to actions and log-probabilities. words: (2, components, PUF_SLICE) random words. */
-    void (*act)(const puf_layout *l, const float *log_std, float *scratch, const uint32_t *words, int greedy,
-                const uint8_t *action_mask, void *action, float *logprob);
-    void (*noise)(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *words);
     void (*add)(float *into, const float *from, int64_t n);
 } puf_net_kernels;
 
@@ -164,8 +160,6 @@ void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, f
 /* The same into the input block of a scratch; the rows up to PUF_SLICE become 0. */
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
-/* 1 if every row of (rows, logits) allows a choice of each component; *bad is the first that does not. */
-int puf_masks_legal(const puf_net *net, const uint8_t *action_mask, int64_t rows, int64_t *bad);
 /* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits) or NULL. */
 void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
                           uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,

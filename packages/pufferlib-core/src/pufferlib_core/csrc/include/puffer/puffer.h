@@ -13,6 +13,7 @@
 #include "puffer/env.h"
 #include "puffer/pool.h"
 #include "puffer/vec.h"
+#include "puffer/dist.h"
 #include "puffer/net.h"
 #include "puffer/ppo.h"
 #include "puffer/rollout.h"

@@ -1,0 +1,61 @@
+/* Distributions over actions: (multi-)categorical with masks, and diagonal Gaussian with a deviation that does not depend
+ * on the observation.
+ *
+ * Rows are row-major: heads (n, logits) hold the logits of component 0, then those of component 1, ..., or the A means;
+ * log_std is (A). A masked choice has probability 0 and gradient 0. Log-probabilities and entropies of a row are the sums
+ * over its components. Dense tolerance (1e-5 relative to the serial variant), independent of a row's neighbours.
+ * PUF_EINVAL: sizes that are not legal, a missing pointer; PUF_EMASK: a mask that allows nothing.
+ */
+#ifndef PUFFER_DIST_H
+#define PUFFER_DIST_H
+
+#include "puffer/env.h"
+#include "puffer/status.h"
+
+/* <cdef> */
+enum {
+    PUF_MAX_LOGITS = 512,
+    PUF_SLICE = 32 /* rows that are worked on together */
+};
+
+typedef struct {
+    int32_t kind;   /* puf_action_kind */
+    int32_t size;   /* K components, or A numbers; at most PUF_MAX_HEADS */
+    int32_t n[32];  /* choices of component k */
+    int32_t logits; /* the sum of n, or A; at most PUF_MAX_LOGITS */
+} puf_dist;
+
+/* Floats of scratch memory (64-byte aligned) for the functions below; 0 if the sizes are not legal. */
+int64_t puf_dist_scratch(const puf_dist *dist);
+/* Samples (greedy != 0: the most likely) actions, int32 (n, K) or float32 (n, A), and their log-probabilities. The noise of
+ * row i is keyed by (seed, first_env + i, step). */
+int puf_dist_sample(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+                    int32_t n, uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                    float *scratch);
+/* Log-probabilities of given actions and entropies, (n) each. */
+int puf_dist_evaluate(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+                      int32_t n, const void *action, float *logprob, float *entropy, float *scratch);
+/* Gradients of sum_i (d_logprob_i * logprob_i + d_entropy_i * entropy_i): d_heads (n, logits), and d_log_std (A) for
+ * Gaussians (else NULL). Both are overwritten. */
+int puf_dist_gradient(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+                      int32_t n, const void *action, const float *d_logprob, const float *d_entropy, float *d_heads,
+                      float *d_log_std, float *scratch);
+/* 1 if every row of action_mask (rows, logits) allows a choice of each component; *bad is the first that does not. */
+int puf_masks_legal(const puf_dist *dist, const uint8_t *action_mask, int64_t rows, int64_t *bad);
+/* </cdef> */
+
+/* --- what an ISA supplies (internal): one slice, planes (component, PUF_SLICE); masks stay row-major ------------------- */
+
+typedef struct {
+    /* words: (2, components, PUF_SLICE) random words of rows first_env .. first_env + PUF_SLICE - 1. */
+    void (*noise)(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *words);
+    void (*sample)(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+                   const uint32_t *words, int greedy, void *action, float *logprob);
+    void (*evaluate)(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+                     const void *action, float *logprob, float *entropy);
+    /* Overwrites heads; adds to d_log_std. */
+    void (*gradient)(const puf_dist *dist, float *heads, const float *log_std, const uint8_t *action_mask,
+                     const void *action, const float *d_logprob, const float *d_entropy, float *d_log_std);
+} puf_dist_kernels;
+
+#endif
