@@ -123,7 +123,7 @@ def test_nan_in_the_parameters_is_found_in_the_loss(tmp_path, monkeypatch):
 
     def poisoned(self, *args):
         make(self, *args)
-        self.learner.params[5] = np.nan
+        self.state["trunk.0.weight"][1, 1] = np.nan
 
     monkeypatch.setattr(Run, "__init__", poisoned)
     with pytest.raises(NonFiniteError, match="in the loss or its gradient, update 0, minibatch 0"):

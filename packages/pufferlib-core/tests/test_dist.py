@@ -89,8 +89,8 @@ def numeric_gradient(f, x):
 @pytest.mark.parametrize("isa", isa_names())
 @settings(max_examples=25, deadline=None)
 @given(
-    nvec=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), rows=st.integers(1, 70), seed=st.integers(0, 2**32 - 1),
-    masked=st.booleans(), scale=st.sampled_from([0.1, 3.0, 40.0]),
+    nvec=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), rows=st.integers(1, 70),
+    seed=st.integers(0, 2**32 - 1), masked=st.booleans(), scale=st.sampled_from([0.1, 3.0, 40.0]),
 )  # fmt: skip
 def test_categorical_equals_the_formula(isa, nvec, rows, seed, masked, scale):
     rng = np.random.default_rng(seed)

@@ -288,3 +288,28 @@ def test_rows_that_are_not_valid_do_not_reach_the_oracle():
     before = total(numbers)
     numbers[:, ~valid] = np.nan
     assert total(numbers) == before
+
+
+@pytest.mark.parametrize(("rows", "size", "block"), [(2048, 512, 16), (96, 24, 8), (30, 5, 1)])
+def test_minibatches_take_each_row_once_in_shuffled_blocks(rows, size, block):
+    orders = [native.minibatches(rows, size, seed=1, update=u, epoch=e) for u, e in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        assert order.shape == (rows // size, size)
+        assert sorted(order.ravel().tolist()) == list(range(rows))
+        blocks = order.reshape(-1, block)
+        np.testing.assert_array_equal(blocks, blocks[:, :1] + np.arange(block))
+        assert (blocks[:, 0] % block == 0).all()
+    assert len({order.tobytes() for order in orders}) == 3
+    words = np.zeros(2 * (rows // block), np.uint32)
+    stream = ffi.from_buffer("uint32_t[]", words)
+    native.check(lib.puf_rng_fill(1, 2 << 48, 0, stream, rows // block), "rng")
+    expected = list(range(rows // block))
+    for draw, i in enumerate(range(rows // block - 1, 0, -1)):  # Fisher and Yates, from the stream of update 0
+        j = int(words[2 * draw]) * (i + 1) >> 32
+        expected[i], expected[j] = expected[j], expected[i]
+    assert [b * block for b in expected] == orders[0].reshape(-1, block)[:, 0].tolist()
+
+
+def test_minibatches_must_divide_the_rows():
+    with pytest.raises(NativeError, match="minibatches of 7 from 30 rows"):
+        native.minibatches(30, 7, seed=0, update=0)

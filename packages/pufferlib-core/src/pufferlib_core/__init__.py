@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pufferlib_core.errors import PufferError
     from pufferlib_core.loops.api import load_policy, train
     from pufferlib_core.loops.evaluate import evaluate
-    from pufferlib_core.native import gae, vtrace
+    from pufferlib_core.native import gae, minibatches, vtrace
     from pufferlib_core.policies import PolicySpec
     from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
     from pufferlib_core.testing import check_env
@@ -32,6 +32,7 @@ _WHERE = {
     "train": "loops.api",
     "evaluate": "loops.evaluate",
     "gae": "native",
+    "minibatches": "native",
     "vtrace": "native",
     "PolicySpec": "policies",
     "Box": "spaces",
@@ -64,6 +65,7 @@ __all__ = [
     "load_checkpoint",
     "load_policy",
     "make_vec",
+    "minibatches",
     "save_checkpoint",
     "source_dir",
     "train",

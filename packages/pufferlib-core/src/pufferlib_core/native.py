@@ -29,7 +29,8 @@ _CODES = {np.dtype(code): ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
 Array = npt.NDArray[Any]
 
 __all__ = [
-    "Array", "Pool", "check", "default_threads", "ffi", "gae", "isa", "isa_names", "lib", "memory", "pointer", "vtrace",
+    "Array", "Pool", "check", "default_threads", "ffi", "gae", "isa", "isa_names", "lib", "memory", "minibatches", "pointer",
+    "vtrace",
 ]  # fmt: skip
 
 
@@ -181,6 +182,27 @@ def gae(
     )  # fmt: skip
     check(status, "gae")
     return out
+
+
+def minibatches(rows: int, size: int, *, seed: int, update: int, epoch: int = 0) -> Array:
+    """The rows of one epoch in the order in which every back end takes them.
+
+    Blocks of 16 rows (or the largest power of two below that divides `size`) are shuffled by the stream
+    (seed, SHUFFLE), counter (epoch, update): a minibatch is gathered in runs of whole cache lines.
+
+    Returns:
+        int32 (rows / size, size), each row number once.
+
+    Raises:
+        NativeError: if `size` does not divide `rows`.
+
+    >>> sorted(minibatches(6, 3, seed=0, update=0).ravel().tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+    order = np.empty(rows, np.int32)
+    status = lib.puf_minibatch_order(seed, update, epoch, rows, size, ffi.from_buffer("int32_t[]", order))
+    check(status, f"minibatches of {size} from {rows} rows")
+    return order.reshape(-1, size)
 
 
 def vtrace(

@@ -7,22 +7,33 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+import numpy.typing as npt
+
 from pufferlib_core.errors import UnknownName
+
+State = dict[str, npt.NDArray[Any]]  # everything that a run learns and counts, by name
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlgorithmSpec:
-    """An algorithm: its settings, what it needs of a back end, and how to make its learner there.
+    """An algorithm as a record: its settings, what it needs of a back end, and functions over one `State`.
 
-    `make(backend, policy_spec, config, num_envs=, seed=, pool=)` returns a learner with `collect`, `update`, `policy` and
-    its tensors; `check(config, num_envs)` refuses settings that contradict each other.
+    The back end's engine (`make_engine`) owns the memory of parameters and optimiser, acts, and offers the fused kernels
+    that `capability` names.
+
+        check(config, num_envs)                                       refuses settings that contradict each other
+        init(engine, policy_spec, config, *, num_envs, seed) -> state
+        targets(state, segment, config) -> named arrays               what the losses aim at
+        update(engine, state, segment, config, *, fraction) -> state, metrics
     """
 
     name: str
     config: type[Any]
     capability: str
-    make: Callable[..., Any]
     check: Callable[[Any, int], None]
+    init: Callable[..., State]
+    targets: Callable[..., dict[str, npt.NDArray[Any]]]
+    update: Callable[..., tuple[State, dict[str, float]]]
     description: str = ""
 
 

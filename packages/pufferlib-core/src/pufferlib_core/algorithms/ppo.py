@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pufferlib_core.algorithms import AlgorithmSpec
+import numpy as np
+
+from pufferlib_core.algorithms import AlgorithmSpec, State
 from pufferlib_core.config import option
+from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import ConfigError
+from pufferlib_core.native import Array, gae, lib
+from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.policies import PolicySpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +61,109 @@ def check_config(config: PPOConfig, num_envs: int) -> None:
         raise ConfigError(f"num_envs * ppo.horizon = {rows} rows must be below 2^31")
 
 
-def _make(backend: Any, *args: Any, **kwargs: Any) -> Any:
-    return backend.make_ppo(*args, **kwargs)
+def init(engine: Any, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int) -> State:
+    """The state of a new run: parameters and Adam's moments (the engine's memory), normalisers, counter of updates."""
+    state: State = engine.tensors(seed) | {"updates": np.zeros(1, np.int64)}
+    if spec.config.normalize_obs:
+        state |= Moments.empty(spec.obs_space.size).arrays("obs_norm/")
+    if config.normalize_return:
+        state |= Moments.empty(1).arrays("return_norm/") | {"return_norm/running": np.zeros(num_envs)}
+    return state
+
+
+def discounted(reward: Array, ended: Array, running: Array, gamma: float) -> tuple[Array, Array]:
+    """Discounted sums of past rewards, what `normalize_return` measures: float64 (T, N), and the sums to go on with (N,)."""
+    sums = np.empty(reward.shape)
+    for t in range(len(reward)):
+        running = running * gamma + reward[t]
+        sums[t] = running
+        running = np.where(ended[t], 0.0, running)
+    return sums, running
+
+
+def observe_segment(state: State, segment: Segment, config: PPOConfig) -> State:
+    """What the normalisers learn from a segment; only valid rows count."""
+    new = dict(state)
+    valid = segment.valid.ravel() != 0
+    if "obs_norm/mean" in state:
+        rows = segment.obs[:-1].reshape(segment.rows, -1)
+        new |= Moments.of(state, "obs_norm/").merged(rows if valid.all() else rows[valid]).arrays("obs_norm/")
+    if "return_norm/mean" in state:
+        ended = (segment.terminated | segment.truncated) != 0
+        sums, new["return_norm/running"] = discounted(segment.reward, ended, state["return_norm/running"], config.gamma)
+        new |= Moments.of(state, "return_norm/").merged(sums.reshape(-1, 1)[valid]).arrays("return_norm/")
+    return new
+
+
+def targets(state: State, segment: Segment, config: PPOConfig, *, pool: Any = None) -> dict[str, Array]:
+    """Advantages and value targets of a segment, float32 (T, N) each.
+
+    reward' = reward / deviation of the discounted return  (if `normalize_return`)
+    target  = advantage + value
+    """
+    reward = segment.reward
+    if "return_norm/mean" in state:
+        reward = aligned_zeros(reward.shape, np.float32)
+        np.multiply(segment.reward, np.float32(Moments.of(state, "return_norm/").scale()[0]), out=reward)
+    advantage = gae(
+        reward, segment.value, segment.next_value, segment.terminated, segment.truncated, gamma=config.gamma, lam=config.lam,
+        out=aligned_zeros(reward.shape, np.float32), pool=pool,
+    )  # fmt: skip
+    return {"advantage": advantage, "target": advantage + segment.value}
+
+
+def learning_rate(config: PPOConfig, fraction: float) -> float:
+    """The rate when `fraction` of the run is done."""
+    kind = {"constant": lib.PUF_CONSTANT, "linear": lib.PUF_LINEAR, "cosine": lib.PUF_COSINE}[config.schedule]
+    return float(lib.puf_schedule(kind, config.learning_rate, 0.0, fraction))
+
+
+def explained_variance(target: Array, value: Array, valid: Array) -> float:
+    """1 - var(target - value) / var(target) over valid rows; 0 where the target does not vary."""
+    if not valid.all():
+        target, value = target[valid != 0], value[valid != 0]
+    spread = float(target.var()) if target.size else 0.0
+    return 1.0 - float((target - value).var()) / spread if spread > 0 else 0.0
+
+
+def update(
+    engine: Any, state: State, segment: Segment, config: PPOConfig, *, fraction: float
+) -> tuple[State, dict[str, float]]:
+    """Learns from a segment: targets, then epochs of minibatches by the engine.
+
+    Args:
+        engine: of the back end.
+        state: of the run.
+        segment: what the current policy collected.
+        config: of the algorithm.
+        fraction: the part of the run that is done, for schedules.
+
+    Returns:
+        The new state, whose parameters and Adam's moments share the memory of the old one, and metrics (docs/ppo.md).
+
+    Raises:
+        NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
+    """
+    new = observe_segment(state, segment, config)
+    goals = targets(new, segment, config, pool=engine.pool)
+    rate = learning_rate(config, fraction)
+    losses = engine.descend(segment, goals["advantage"], goals["target"], rate=rate, update=int(state["updates"][0]))
+    new["updates"] = state["updates"] + 1
+    engine.load(new)
+    metrics = {f"losses/{name}": value for name, value in losses.items()}
+    metrics["losses/explained_variance"] = explained_variance(goals["target"], segment.value, segment.valid)
+    metrics["schedule/learning_rate"] = rate
+    metrics["schedule/gradient_steps"] = float(new["adam/step"][0])
+    return new, metrics
 
 
 SPEC = AlgorithmSpec(
     name="ppo",
     config=PPOConfig,
     capability="ppo.update",
-    make=_make,
     check=check_config,
+    init=init,
+    targets=targets,
+    update=update,
     description="proximal policy optimisation, clipped",
 )

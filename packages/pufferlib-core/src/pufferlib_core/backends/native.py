@@ -11,8 +11,8 @@ from pufferlib_core.backends import BackendSpec
 from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import EnvError, NonFiniteError, ShapeError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, pointer
-from pufferlib_core.ops.normalize import RunningMoments
-from pufferlib_core.policies import PolicySpec
+from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.policies import PolicySpec, Tensor
 
 if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
@@ -70,7 +70,7 @@ class NativePolicy:
         pool: threads.
     """
 
-    def __init__(self, spec: PolicySpec, params: Array, moments: RunningMoments | None, pool: Pool) -> None:
+    def __init__(self, spec: PolicySpec, params: Array, moments: Moments | None, pool: Pool) -> None:
         self.spec = spec
         self.pool = pool
         self._net = c_net(spec)
@@ -81,7 +81,7 @@ class NativePolicy:
         self.handle = handle[0]
         self.load(params, moments)
 
-    def load(self, params: Array, moments: RunningMoments | None) -> None:
+    def load(self, params: Array, moments: Moments | None) -> None:
         """Takes over parameters and observation statistics."""
         flat = pointer(params, "params", np.float32, (self.spec.params,))
         if moments is None:
@@ -138,8 +138,8 @@ class NativePolicy:
         return logits, value
 
 
-class NativePPO:
-    """Trains one policy with PPO: collection and updates run in the core.
+class NativeEngine:
+    """Memory and kernels of one PPO run: parameters, Adam's moments, collection, fused minibatch descent.
 
     Args:
         spec: the policy.
@@ -152,22 +152,26 @@ class NativePPO:
     def __init__(self, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> None:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool
         self.rows = config.horizon * num_envs
-        self.params = initial_params(spec, seed)
-        self.adam_m, self.adam_v = aligned_zeros(spec.params, np.float32), aligned_zeros(spec.params, np.float32)
-        self.adam_step = np.zeros(1, np.int64)
-        self.updates = 0
-        self.moments = RunningMoments(spec.obs_space.size) if spec.config.normalize_obs else None
-        self.return_moments = RunningMoments(1) if config.normalize_return else None
-        self.running_return = np.zeros(num_envs, np.float64)
-        self.policy = NativePolicy(spec, self.params, self.moments, pool)
+        self._params, self._m, self._v = (aligned_zeros(spec.params, np.float32) for _ in range(3))
+        self._adam_step = np.zeros(1, np.int64)
+        self.policy = NativePolicy(spec, self._params, None, pool)
         self._memory = memory(lib.puf_ppo_bytes(self.policy.handle, self.rows, config.minibatch), "ppo")
         handle = ffi.new("puf_ppo **")
         where = ffi.from_buffer(self._memory)
         check(lib.puf_ppo_init(handle, where, self._memory.nbytes, self.policy.handle, self.rows, config.minibatch), "ppo")
         self._ppo = handle[0]
-        plane = (config.horizon, num_envs)
-        self._advantage, self._target = aligned_zeros(plane, np.float32), aligned_zeros(plane, np.float32)
-        self._scaled = aligned_zeros(plane, np.float32)
+
+    def tensors(self, seed: int) -> dict[str, Array]:
+        """Initial parameters and Adam's state by name: views of the engine's own memory."""
+        self._params[:] = initial_params(self.spec, seed)
+        views = {t.name: _view(self._params, t) for t in self.spec.tensors()}
+        for name, flat in (("adam/m/", self._m), ("adam/v/", self._v)):
+            views |= {name + t.name: _view(flat, t) for t in self.spec.tensors()}
+        return views | {"adam/step": self._adam_step}
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Acts from now on with the parameters as they are and the observation statistics of `state`."""
+        self.policy.load(self._params, Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; noise is keyed by (seed, environment, first_step + t).
@@ -200,112 +204,49 @@ class NativePPO:
             raise EnvError(f"{vec.spec.name}: environment {env} allows no action at row {t} of the segment")
         return check(status, "collect")
 
-    def update(self, segment: Segment, *, fraction: float) -> dict[str, float]:
-        """One PPO update on a segment; `fraction` is the part of the run that is done, for schedules.
+    def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
+        """Epochs of minibatches on a segment.
+
+        Args:
+            segment: rows and the log-probabilities and values of the policy that collected them.
+            advantage: float32 (T, N), normalised here by minibatch if the settings say so.
+            target: of the value, float32 (T, N).
+            rate: learning rate.
+            update: number of the update, which keys the shuffle.
 
         Returns:
-            Metrics (see docs/ppo.md).
+            Losses by name, means over the minibatches.
 
         Raises:
             NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
         """
-        reward = self._rewards(segment)
-        shape = (segment.steps, segment.envs)
-        check(
-            lib.puf_gae(
-                isa(), self.pool.exec, _f4(self._advantage), _f4(reward), _f4(segment.value), _f4(segment.next_value),
-                _u1(segment.terminated), _u1(segment.truncated), *shape, self.config.gamma, self.config.lam,
-            ),
-            "gae",
-        )  # fmt: skip
-        np.add(self._advantage, segment.value, out=self._target)
         batch = ffi.new("puf_batch *")
         batch.obs, batch.action = _f4(segment.obs), ffi.from_buffer(segment.action)
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
         batch.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
-        batch.advantage, batch.target, batch.rows = _f4(self._advantage), _f4(self._target), self.rows
+        batch.advantage, batch.target, batch.rows = _f4(advantage), _f4(target), self.rows
         metrics = ffi.new("puf_ppo_metrics *")
-        step = ffi.from_buffer("int64_t[]", self.adam_step)
         status = lib.puf_ppo_update(
-            self._ppo, self.pool.exec, self._c_config(fraction), batch, self.seed, self.updates, _f4(self.params),
-            _f4(self.adam_m), _f4(self.adam_v), step, metrics,
+            self._ppo, self.pool.exec, self._c_config(rate), batch, self.seed, update, _f4(self._params),
+            _f4(self._m), _f4(self._v), ffi.from_buffer("int64_t[]", self._adam_step), metrics,
         )  # fmt: skip
         if status == lib.PUF_ENONFINITE:
             raise NonFiniteError(
-                f"ppo: NaN or infinity in the loss or its gradient, update {self.updates}, minibatch {metrics.failed - 1}; "
+                f"ppo: NaN or infinity in the loss or its gradient, update {update}, minibatch {metrics.failed - 1}; "
                 "the step was not taken"
             )
         check(status, "ppo.update")
-        self.updates += 1
-        if self.moments is not None:
-            self.moments.update(segment.obs[:-1].reshape(self.rows, -1)[segment.valid.ravel() != 0])
-        self.policy.load(self.params, self.moments)
-        result = {f"losses/{name}": float(getattr(metrics, name)) for name in METRICS}
-        valid = segment.valid != 0
-        spread = float(np.var(self._target, where=valid)) if valid.any() else 0.0
-        error = float(np.var(self._target - segment.value, where=valid)) if valid.any() else 0.0
-        result["losses/explained_variance"] = 1.0 - error / spread if spread > 0 else 0.0
-        result["schedule/learning_rate"] = self._rate(fraction)
-        result["schedule/gradient_steps"] = float(self.adam_step[0])
-        return result
+        return {name: float(getattr(metrics, name)) for name in METRICS}
 
-    def _rate(self, fraction: float) -> float:
-        kind = {"constant": lib.PUF_CONSTANT, "linear": lib.PUF_LINEAR, "cosine": lib.PUF_COSINE}[self.config.schedule]
-        return float(lib.puf_schedule(kind, self.config.learning_rate, 0.0, fraction))
-
-    def _c_config(self, fraction: float) -> Any:
+    def _c_config(self, rate: float) -> Any:
         c = ffi.new("puf_ppo_config *")
         for name in ("clip", "value_clip", "dual_clip", "value_coef", "entropy_coef", "target_kl", "epochs", "minibatch",
                      "normalize_advantage"):  # fmt: skip
             setattr(c, name, getattr(self.config, name))
-        c.adam.rate = self._rate(fraction)
+        c.adam.rate = rate
         c.adam.beta1, c.adam.beta2, c.adam.epsilon = self.config.beta1, self.config.beta2, self.config.epsilon
         c.adam.weight_decay, c.adam.max_norm = self.config.weight_decay, self.config.max_grad_norm
         return c
-
-    def _rewards(self, segment: Segment) -> Array:
-        """Rewards to learn from: divided by the running deviation of the discounted return, if asked for."""
-        if self.return_moments is None:
-            return segment.reward
-        over = (segment.terminated | segment.truncated) != 0
-        returns = np.empty((segment.steps, segment.envs))
-        for t in range(segment.steps):
-            self.running_return = self.running_return * self.config.gamma + segment.reward[t]
-            returns[t] = self.running_return
-            self.running_return[over[t]] = 0.0
-        self.return_moments.update(returns.reshape(-1, 1)[segment.valid.ravel() != 0])
-        np.multiply(segment.reward, np.float32(self.return_moments.scale()[0]), out=self._scaled)
-        return self._scaled
-
-    def policy_tensors(self) -> dict[str, Array]:
-        """What acting needs, by name: parameters, and observation statistics when the policy normalises."""
-        tensors = _split(self.spec, self.params, "")
-        if self.moments is not None:
-            tensors |= {f"obs_norm/{name}": array for name, array in self.moments.arrays().items()}
-        return tensors
-
-    def trainer_tensors(self) -> dict[str, Array]:
-        """What continuing needs besides: Adam's moments and step, return statistics, counters."""
-        tensors = _split(self.spec, self.adam_m, "adam/m/") | _split(self.spec, self.adam_v, "adam/v/")
-        tensors |= {"adam/step": self.adam_step, "updates": np.array([self.updates], np.int64)}
-        if self.return_moments is not None:
-            tensors |= {f"return_norm/{name}": array for name, array in self.return_moments.arrays().items()}
-            tensors["return_norm/running"] = self.running_return
-        return tensors
-
-    def load_tensors(self, policy: Mapping[str, Array], trainer: Mapping[str, Array]) -> None:
-        """Restores both."""
-        self.params[:] = join_params(self.spec, policy)
-        self.adam_m[:] = join_params(self.spec, trainer, "adam/m/")
-        self.adam_v[:] = join_params(self.spec, trainer, "adam/v/")
-        self.adam_step[:] = trainer["adam/step"]
-        self.updates = int(trainer["updates"][0])
-        if self.moments is not None:
-            self.moments.load(policy, "obs_norm/")
-        if self.return_moments is not None:
-            self.return_moments.load(trainer, "return_norm/")
-            self.running_return = np.array(trainer["return_norm/running"])
-        self.policy.load(self.params, self.moments)
 
 
 def _f4(array: Array) -> Any:
@@ -316,11 +257,11 @@ def _u1(array: Array) -> Any:
     return ffi.from_buffer("uint8_t[]", array)
 
 
-def _split(spec: PolicySpec, flat: Array, prefix: str) -> dict[str, Array]:
-    return {prefix + t.name: flat[t.offset : t.offset + t.size].reshape(t.shape) for t in spec.tensors()}
+def _view(flat: Array, t: Tensor) -> Array:
+    return flat[t.offset : t.offset + t.size].reshape(t.shape)
 
 
-def join_params(spec: PolicySpec, tensors: Mapping[str, Array], prefix: str = "") -> Array:
+def join_params(spec: PolicySpec, tensors: Mapping[str, Array]) -> Array:
     """The flat vector of named tensors.
 
     Raises:
@@ -328,10 +269,10 @@ def join_params(spec: PolicySpec, tensors: Mapping[str, Array], prefix: str = ""
     """
     flat = aligned_zeros(spec.params, np.float32)
     for t in spec.tensors():
-        array = tensors.get(prefix + t.name)
+        array = tensors.get(t.name)
         if array is None or array.shape != t.shape or array.dtype != np.float32:
             came = "it is missing" if array is None else f"got {array.dtype} {array.shape}"
-            raise ShapeError(f"tensor {prefix}{t.name} must be float32 {t.shape}; {came}")
+            raise ShapeError(f"tensor {t.name} must be float32 {t.shape}; {came}")
         flat[t.offset : t.offset + t.size] = array.ravel()
     return flat
 
@@ -340,11 +281,10 @@ def load_policy(spec: PolicySpec, tensors: Mapping[str, Array], threads: int = 1
     """A policy that acts, from the tensors of a checkpoint."""
     moments = None
     if spec.config.normalize_obs:
-        moments = RunningMoments(spec.obs_space.size)
-        moments.load(tensors, "obs_norm/")
+        moments = Moments.of(tensors, "obs_norm/")
     return NativePolicy(spec, join_params(spec, tensors), moments, Pool(threads))
 
 
-def make_ppo(spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> NativePPO:
-    """The learner of the algorithm `ppo`."""
-    return NativePPO(spec, config, num_envs=num_envs, seed=seed, pool=pool)
+def make_engine(spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> NativeEngine:
+    """The engine of algorithms that need `ppo.update`."""
+    return NativeEngine(spec, config, num_envs=num_envs, seed=seed, pool=pool)

@@ -17,7 +17,6 @@ struct puf_ppo {
     int64_t rows;
     int32_t minibatch;
     int32_t *order;     /* (rows) row numbers in the order of this epoch */
-    int32_t *blocks;    /* (rows) scratch of the shuffle */
     float *chunk_grads; /* (MAX_CHUNKS, layout.grads) */
     float *grads;       /* (params) canonical */
 };
@@ -35,7 +34,7 @@ typedef struct {
 
 size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch) {
     if (policy == NULL || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0) { return 0; }
-    return puf_align_up(sizeof(puf_ppo)) + 2 * puf_align_up((size_t)rows * 4) +
+    return puf_align_up(sizeof(puf_ppo)) + puf_align_up((size_t)rows * 4) +
            puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4) + puf_align_up((size_t)policy->layout.params * 4);
 }
 
@@ -52,8 +51,6 @@ int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int
     ppo->rows = rows;
     ppo->minibatch = minibatch;
     ppo->order = (int32_t *)next;
-    next += puf_align_up((size_t)rows * 4);
-    ppo->blocks = (int32_t *)next;
     next += puf_align_up((size_t)rows * 4);
     ppo->chunk_grads = (float *)next;
     next += puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4);
@@ -254,23 +251,30 @@ int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *c
     return status;
 }
 
-/* Fisher and Yates over blocks of rows, so that a minibatch is gathered in runs of whole cache lines. */
-static void shuffle(puf_ppo *ppo, puf_rng *rng) {
+int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t rows, int32_t minibatch, int32_t *order) {
+    if (order == NULL || epoch < 0 || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0) {
+        return PUF_EINVAL;
+    }
     int32_t block = 16;
-    while (ppo->minibatch % block != 0) { block /= 2; }
-    const int32_t count = (int32_t)(ppo->rows / block);
-    for (int32_t i = 0; i < count; i++) { ppo->blocks[i] = i; }
-    for (int32_t i = count - 1; i > 0; i--) {
-        uint32_t a, b;
-        puf_rng_next(rng, &a, &b);
-        const int32_t j = (int32_t)puf_below(a, (uint32_t)i + 1u);
-        const int32_t swap = ppo->blocks[i];
-        ppo->blocks[i] = ppo->blocks[j];
-        ppo->blocks[j] = swap;
+    while (minibatch % block != 0) { block /= 2; }
+    const int32_t count = (int32_t)(rows / block);
+    puf_rng rng = puf_rng_stream(seed, PUF_STREAM_SHUFFLE);
+    rng.counter[0] = (uint32_t)epoch * (uint32_t)(count - 1);
+    rng.counter[1] = (uint32_t)update; /* 2^32 draws for each update */
+    for (int32_t i = 0; i < count; i++) { order[i] = i; }
+    for (int32_t i = count - 1; i > 0; i--) { /* Fisher and Yates over blocks */
+        uint32_t word, unused;
+        puf_rng_next(&rng, &word, &unused);
+        const int32_t j = (int32_t)puf_below(word, (uint32_t)i + 1u);
+        const int32_t swap = order[i];
+        order[i] = order[j];
+        order[j] = swap;
     }
-    for (int32_t i = 0; i < count; i++) {
-        for (int32_t k = 0; k < block; k++) { ppo->order[i * block + k] = ppo->blocks[i] * block + k; }
+    for (int32_t i = count - 1; i >= 0; i--) { /* blocks become rows, from the end, in place */
+        const int32_t first = order[i] * block;
+        for (int32_t k = 0; k < block; k++) { order[i * block + k] = first + k; }
     }
+    return PUF_OK;
 }
 
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
@@ -284,13 +288,11 @@ int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *con
     const puf_layout *l = &policy->layout;
     const int32_t per_epoch = (int32_t)(ppo->rows / ppo->minibatch);
     puf_zero(metrics, sizeof *metrics);
-    puf_rng rng = puf_rng_stream(seed, PUF_STREAM_SHUFFLE);
-    rng.counter[1] = (uint32_t)update; /* 2^32 blocks for each update */
     int32_t seen = 0;
     float norms = 0.0f;
     int status = PUF_OK;
     for (int32_t epoch = 0; epoch < config->epochs && status == PUF_OK && !metrics->stopped; epoch++) {
-        shuffle(ppo, &rng);
+        puf_minibatch_order(seed, update, epoch, ppo->rows, ppo->minibatch, ppo->order);
         for (int32_t k = 0; k < per_epoch; k++) {
             minibatch_job job = {.ppo = ppo, .batch = batch, .index = ppo->order + (int64_t)k * ppo->minibatch,
                                  .count = ppo->minibatch};

@@ -41,9 +41,9 @@ class Run:
         self.policy_spec = PolicySpec(obs_space=env.obs_space, action_space=env.action_space, config=settings.policy)
         self.pool = Pool(settings.train.threads or default_threads(n))
         self.vec = VecEnv(env, num_envs=n, seed=settings.seed, pool=self.pool)
-        self.learner = algorithm.make(
-            backend, self.policy_spec, settings.options, num_envs=n, seed=settings.seed, pool=self.pool
-        )
+        self.algorithm = algorithm
+        self.engine = backend.make_engine(self.policy_spec, settings.options, num_envs=n, seed=settings.seed, pool=self.pool)
+        self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)
         self.segment = self.vec.allocate(settings.options.horizon)
         self.episodes = Episodes()
         self.steps = 0  # of all environments together
@@ -52,6 +52,7 @@ class Run:
             self._first(self.vec.reset()._asdict())
         else:
             self._restore(resume)
+        self.engine.load(self.state)
         self.start_steps = self.steps
         self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)
         self.last: Path | None = None
@@ -70,7 +71,13 @@ class Run:
             )
         self.vec.set_state(envs)
         self._first(envs)
-        self.learner.load_tensors(checkpoint.files["policy"], checkpoint.files["trainer"])
+        saved = checkpoint.files["policy"] | checkpoint.files["trainer"]
+        for name, array in self.state.items():
+            came = saved.get(name)
+            if came is None or came.shape != array.shape or came.dtype != array.dtype:
+                what = "is missing" if came is None else f"is {came.dtype} {came.shape}"
+                raise CheckpointError(f"{checkpoint.path}: {name} must be {array.dtype} {array.shape}, it {what}")
+            array[...] = came
         self.steps = checkpoint.state["steps"]
         self.best = checkpoint.state["best"] if checkpoint.state["best"] is not None else -math.inf
         self.episodes.load(checkpoint.state["episodes"])
@@ -91,11 +98,12 @@ class Run:
     def advance(self) -> dict[str, float]:
         """Collects a segment and updates; returns the metrics."""
         begin = time.perf_counter()
-        finished = self.learner.collect(self.vec, self.segment, self.steps // self.vec.num_envs)
+        finished = self.engine.collect(self.vec, self.segment, self.steps // self.vec.num_envs)
         self.episodes.add(self.segment, finished)
         middle = time.perf_counter()
-        metrics: dict[str, float] = self.learner.update(
-            self.segment, fraction=min(1.0, self.steps / self.settings.train.timesteps)
+        fraction = min(1.0, self.steps / self.settings.train.timesteps)
+        self.state, metrics = self.algorithm.update(
+            self.engine, self.state, self.segment, self.settings.options, fraction=fraction
         )
         self.segment.roll()
         self.steps += self.segment.rows
@@ -115,10 +123,13 @@ class Run:
         state = self.vec.state() | {"obs": self.segment.obs[0]}
         if self.segment.action_mask is not None:
             state["action_mask"] = self.segment.action_mask[0]
+        acting = {name for name in self.state if self.policy_spec.acts_with(name)}
+        policy = {name: array for name, array in self.state.items() if name in acting}
+        trainer = {name: array for name, array in self.state.items() if name not in acting}
         self.last = save_checkpoint(
             self.dir,
             self.steps,
-            files={"policy": self.learner.policy_tensors(), "trainer": self.learner.trainer_tensors(), "envs": state},
+            files={"policy": policy, "trainer": trainer, "envs": state},
             state={
                 "steps": self.steps,
                 "best": self.best if math.isfinite(self.best) else None,
@@ -150,13 +161,13 @@ class Run:
         write_atomically(self.dir / "system.json", (json.dumps(system_info(), indent=1) + "\n").encode())
 
     def save_failure(self, error: NonFiniteError) -> Path:
-        """Writes what reproduces a NaN: the segment, the learner's tensors and the message."""
+        """Writes what reproduces a NaN: the segment, the state and the message."""
         folder = self.dir / "failure"
         folder.mkdir(exist_ok=True)
         arrays = {name: getattr(self.segment, name) for name in ("obs", "action", "logprob", "value", "next_value", "reward",
                                                                  "terminated", "truncated", "valid")}  # fmt: skip
         np.savez_compressed(folder / "segment.npz", **arrays)
-        np.savez_compressed(folder / "learner.npz", **(self.learner.policy_tensors() | self.learner.trainer_tensors()))
+        np.savez_compressed(folder / "state.npz", **self.state)  # type: ignore[arg-type]
         text = f"{error}\nsteps {self.steps}, seed {self.settings.seed}, environment {self.settings.env}\n"
         write_atomically(folder / "README.txt", text.encode())
         return folder
@@ -186,7 +197,7 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
         metrics["time/steps_per_second"] = (run.steps - run.start_steps) / elapsed
         for logger in loggers:
             logger.write(run.steps, metrics)
-        progress = Progress(run.steps, settings.train.timesteps, run.learner.updates, metrics)
+        progress = Progress(run.steps, settings.train.timesteps, int(run.state["updates"][0]), metrics)
         answers = [callback(progress) for callback in callbacks]  # every callback is called
         stopped = any(answer is True for answer in answers)
         if every and run.steps >= due:

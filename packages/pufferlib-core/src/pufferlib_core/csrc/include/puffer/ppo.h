@@ -49,13 +49,16 @@ size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch);
 /* The policy's packed weights are overwritten by updates; it must outlive the ppo. */
 int puf_ppo_init(puf_ppo **ppo, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch);
 
+/* The rows of an epoch in the order in which minibatches take them, order (rows): shuffled in blocks of 16 (or the largest
+ * power of two below that divides the minibatch), so that a minibatch is gathered in runs of whole cache lines. */
+int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t rows, int32_t minibatch, int32_t *order);
+
 /* Loss gradient of the rows index[0 .. count), count <= minibatch, into grads (params, canonical layout). */
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics);
 
-/* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows are
- * shuffled in blocks of 16 (or the largest power of two below that divides the minibatch) by stream (seed, SHUFFLE) at
- * `update`. PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
+/* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows
+ * are taken in the order of puf_minibatch_order. PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics);
 /* </cdef> */
