@@ -227,3 +227,24 @@ def test_a_reader_that_leaves_is_no_traceback():
         f"{sys.executable} -m pufferlib_cli list --options | head -1", shell=True, capture_output=True, text=True
     )
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "file"),
+    [(100, "config.toml"), (2_000, "metrics.jsonl"), (30_000, "checkpoints/000000079872: File too large; earlier")],
+)
+def test_a_disk_that_takes_no_more_is_one_line(tmp_path, limit, file):
+    import resource
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = start(
+        "train", "cartpole", "--out", str(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=full
+    )
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert "cannot write" in errors
+    assert file in errors
+    assert not list(tmp_path.glob("*/checkpoints/[0-9]*"))

@@ -13,11 +13,12 @@ from pufferlib_core.errors import RunError
 
 
 class JsonlLogger:
-    """One JSON object a line, flushed, with the steps and every metric. NaN and infinity become null."""
+    """One JSON object a line, written at once, with the steps and every metric. NaN and infinity become null."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            self._file = path.open("a", encoding="utf-8")
+            self._file = path.open("ab", buffering=0)  # unbuffered: what fails, fails in `write` and not again on closing
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror}") from error
 
@@ -27,11 +28,12 @@ class JsonlLogger:
     def write(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Appends a line."""
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = (json.dumps({"steps": steps, **values}) + "\n").encode()
         try:
-            self._file.write(json.dumps({"steps": steps, **values}) + "\n")
-            self._file.flush()
+            if self._file.write(line) < len(line):  # the disk took a part; the next write says why
+                self._file.write(b"\n")
         except OSError as error:
-            raise RunError(f"cannot write {self._file.name}: {error.strerror}") from error
+            raise RunError(f"cannot write {self._path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Closes the file."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pufferlib_core.errors import CheckpointError
+from pufferlib_core.errors import CheckpointError, RunError
 
 SCHEMA = 1
 KIND = "pufferlib-checkpoint"
@@ -137,15 +137,21 @@ def resolve(path: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a small file: readers see the old or the new content, never a part."""
-    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=path.parent)
-    os.close(handle)
+    """Replaces a small file: readers see the old or the new content, never a part.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    name = ""
     try:
+        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=path.parent)
+        os.close(handle)
         _write_synced(Path(name), data)
         os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _tensor_bytes(tensors: Tensors) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 
 import pufferlib_core
 from pufferlib_core.checkpoint.files import write_atomically
-from pufferlib_core.errors import CheckpointError, RunError
+from pufferlib_core.errors import RunError
 
 
 def create_run(out: Path, env: str, algorithm: str, seed: int) -> Path:
@@ -45,12 +45,9 @@ def mark(run_dir: Path, name: str, checkpoint: Path) -> None:
     """Lets `latest` or `best` of a run point to a checkpoint, atomically.
 
     Raises:
-        CheckpointError: if the folder cannot be written.
+        RunError: if the folder cannot be written.
     """
-    try:
-        write_atomically(run_dir / name, f"{checkpoint.name}\n".encode())
-    except OSError as error:
-        raise CheckpointError(f"cannot write {run_dir / name}: {error.strerror or error}") from error
+    write_atomically(run_dir / name, f"{checkpoint.name}\n".encode())
 
 
 def system_info() -> dict[str, Any]:

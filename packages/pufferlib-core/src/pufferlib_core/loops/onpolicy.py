@@ -15,7 +15,7 @@ from pufferlib_core.backends import get_backend
 from pufferlib_core.checkpoint import Checkpoint, create_run, mark, save_checkpoint, system_info
 from pufferlib_core.checkpoint.files import write_atomically
 from pufferlib_core.config import dumps_toml
-from pufferlib_core.errors import CheckpointError, NonFiniteError
+from pufferlib_core.errors import CheckpointError, NonFiniteError, RunError
 from pufferlib_core.loops.episodes import WINDOW, Episodes
 from pufferlib_core.loops.settings import Settings
 from pufferlib_core.native import Pool, default_threads
@@ -191,7 +191,11 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
         try:
             metrics = run.advance()
         except NonFiniteError as error:
-            raise NonFiniteError(f"{error}; reproduction bundle: {run.save_failure(error)}") from error
+            try:
+                bundle = str(run.save_failure(error))
+            except (OSError, RunError) as failed:
+                bundle = f"could not be written ({failed})"
+            raise NonFiniteError(f"{error}; reproduction bundle: {bundle}") from error
         elapsed = time.perf_counter() - begin
         metrics["time/elapsed"] = elapsed
         metrics["time/steps_per_second"] = (run.steps - run.start_steps) / elapsed

@@ -47,6 +47,11 @@ static void elementary_functions(void) {
     CHECK(worst[0] < 3e-7 && worst[1] < 2e-7 && worst[2] < 2e-7 && worst[3] < 5e-7 && worst[4] == 0.0);
     CHECK(puf_exp(-200.0f) == 0.0f && isinf(puf_exp(200.0f)) && isnan(puf_exp(NAN)) && isnan(puf_tanh(NAN)));
     CHECK(puf_tanh(50.0f) == 1.0f && puf_tanh(-50.0f) == -1.0f && puf_log(1.0f) == 0.0f);
+    for (uint32_t bits = 0; bits < 0x7F800000u; bits += 1009u) { /* subnormal numbers too */
+        const float root = puf_sqrt_digits(puf_from_bits(bits));
+        if (root != sqrtf(puf_from_bits(bits))) { CHECK(!"puf_sqrt_digits is not correctly rounded"); }
+    }
+    CHECK(isnan(puf_sqrt_digits(-1.0f)) && isinf(puf_sqrt_digits(INFINITY)) && puf_to_bits(puf_sqrt_digits(-0.0f)) == 0x80000000u);
     float x = 4.0f, y = 0.0f;
     CHECK(puf_math_map("sqrt", &x, &y, 1) == PUF_OK && y == 2.0f && puf_math_map("cosh", &x, &y, 1) == PUF_EINVAL);
 }

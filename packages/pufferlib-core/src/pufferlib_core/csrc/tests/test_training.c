@@ -78,7 +78,10 @@ static void stop(threads t) {
     free(t.mem);
 }
 
-static void count_task(void *context, int32_t index) { ((int32_t *)context)[index]++; }
+static void count_task(void *context, int32_t index, int32_t thread) {
+    CHECK(thread >= 0 && thread < 4);
+    ((int32_t *)context)[index]++;
+}
 
 static void pool_runs_each_task_once(void) {
     threads t = start(4);
@@ -181,7 +184,7 @@ static void illegal_calls(void) {
     CHECK(puf_env_describe(&broken, NULL, &info) == PUF_EINVAL && puf_vec_bytes(&WALK, NULL, 0, 0) == 0);
     world w = make_world(PUF_NO_RESET);
     int32_t action[ENVS] = {3};
-    const puf_planes out = {w.s.obs, w.s.reward, NULL, w.s.terminated, w.s.truncated, NULL, NULL, NULL};
+    const puf_planes out = {.obs = w.s.obs, .reward = w.s.reward, .terminated = w.s.terminated, .truncated = w.s.truncated};
     CHECK(puf_vec_step(w.vec, NULL, action, &out) == PUF_EINVAL);
     action[0] = 2;
     CHECK(puf_vec_step(w.vec, NULL, action, &out) >= 0);

@@ -42,15 +42,8 @@ PUF_INLINE float puf_clamp(float x, float low, float high) {
 /* 1 for finite x. */
 PUF_INLINE int puf_finite(float x) { return (puf_to_bits(x) & 0x7F800000u) != 0x7F800000u; }
 
-/* Square root, correctly rounded: the machine's instruction, or digit by digit where there is none. */
-PUF_INLINE float puf_sqrt(float x) {
-#if defined(__x86_64__) || defined(__aarch64__) || defined(__wasm__) || defined(_M_X64)
-#if defined(_MSC_VER)
-    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
-#else
-    return __builtin_sqrtf(x);
-#endif
-#else
+/* Square root, correctly rounded, digit by digit: for targets without an instruction for it. */
+PUF_INLINE float puf_sqrt_digits(float x) {
     uint32_t bits = puf_to_bits(x);
     if (bits == 0x80000000u || (bits & 0x7FFFFFFFu) == 0u) { return x; }
     if (bits >= 0x7F800000u) { return bits == 0x7F800000u ? x : puf_from_bits(0x7FC00000u); }
@@ -83,6 +76,16 @@ PUF_INLINE float puf_sqrt(float x) {
     }
     root = (root + (root & 1u)) >> 1;
     return puf_from_bits(root + ((uint32_t)((exponent >> 1) + 126) << 23));
+}
+
+/* Square root, correctly rounded. */
+PUF_INLINE float puf_sqrt(float x) {
+#if defined(_M_X64)
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#elif defined(__x86_64__) || defined(__aarch64__) || defined(__wasm__)
+    return __builtin_sqrtf(x);
+#else
+    return puf_sqrt_digits(x);
 #endif
 }
 
