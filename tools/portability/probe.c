@@ -46,7 +46,7 @@ EXPORT(probe) int32_t probe(void) {
     puf_vec *vec;
     float obs[ENVS * 4], rewards[ENVS];
     uint8_t over[ENVS], cut[ENVS];
-    const puf_planes out = {obs, rewards, NULL, over, cut, NULL, NULL, NULL};
+    const puf_planes out = {.obs = obs, .reward = rewards, .terminated = over, .truncated = cut};
     const size_t bytes = puf_vec_bytes(env, NULL, ENVS, PUF_SAME_STEP);
     if (bytes == 0 || bytes > sizeof memory) { return -4; }
     if (puf_vec_init(&vec, memory, bytes, env, NULL, ENVS, PUF_SAME_STEP, PUF_ISA_SERIAL, 11, 0) != PUF_OK) { return -5; }

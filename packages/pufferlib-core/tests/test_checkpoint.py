@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match="No space left on device; earlier checkpoints are intact"):
         save(tmp_path, 10)
-    with pytest.raises(RunError, match="cannot write .*latest: No space left"):
+    with pytest.raises(RunError, match=r"cannot write .*latest: No space left"):
         mark(tmp_path, "latest", kept)
     monkeypatch.undo()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [kept.name]
