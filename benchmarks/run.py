@@ -18,10 +18,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pufferlib_core
 from pufferlib_core import evaluate, train
 from pufferlib_core.native import isa_names
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks/results"
 
 
 def processor() -> str:
@@ -63,6 +65,44 @@ def command_seconds(*command: str) -> float:
     return least
 
 
+def core_program(folder: Path, name: str, *more: str) -> Path:
+    """benchmarks/core.c with the sources of core and environments, compiled with the flags of the packages."""
+    core, environments = Path(pufferlib_core.source_dir()), ROOT / "packages/pufferlib-envs/src/pufferlib_envs/csrc"
+    sources = [str(path) for tree in (core, environments) for path in sorted(tree.glob("*.c"))]
+    flags = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-pthread", *more]
+    includes = [f"-I{path}" for path in (pufferlib_core.include_dir(), core, environments)]
+    program = folder / name
+    command = [os.environ.get("CC", "cc"), *flags, *includes, str(Path(__file__).parent / "core.c"), *sources]
+    subprocess.run([*command, "-o", str(program)], check=True)
+    return program
+
+
+def core_figures(cores: int) -> list[dict[str, Any]]:
+    """The C core without Python; and its simulation with fused multiply-adds, which bit equality forbids."""
+    with tempfile.TemporaryDirectory() as folder:
+        programs = {
+            "": core_program(Path(folder), "core"),
+            "_with_fma": core_program(Path(folder), "fma", "-ffp-contract=fast"),
+        }
+        results = []
+        for suffix, program in programs.items():
+            for threads in sorted({1, cores}):
+                lines = subprocess.run([program, str(threads)], check=True, capture_output=True, text=True).stdout.splitlines()
+                found = [json.loads(line) for line in lines]
+                if suffix:
+                    found = [result | {"name": result["name"] + suffix} for result in found if result["name"] == "core.sim"]
+                results += found
+        return results
+
+
+def memory_of_import() -> dict[str, Any]:
+    """Resident memory of a process that has imported pufferlib_core, and of one that has not."""
+    code = "print(int(open('/proc/self/statm').read().split()[1]) * __import__('resource').getpagesize())"
+    sizes = [int(subprocess.run([sys.executable, "-c", f"{more}{code}"], check=True, capture_output=True).stdout)
+             for more in ("", "import pufferlib_core; ")]  # fmt: skip
+    return {"name": "start.import_memory", "value": sizes[1], "unit": "bytes", "settings": {"python_alone": sizes[0]}}
+
+
 def solving() -> list[dict[str, Any]]:
     """Training time of the CartPole preset to its stop return, on five seeds."""
     results = []
@@ -77,7 +117,7 @@ def solving() -> list[dict[str, Any]]:
 
 def main() -> None:
     cores = os.cpu_count() or 1
-    results = [gymnasium_cartpole(4096)]
+    results = [gymnasium_cartpole(4096), *core_figures(cores), memory_of_import()]
     for threads in sorted({1, cores}):
         results += [result for mode in ("sim", "infer", "train") for result in bench(threads, mode)]
     for isa in isa_names():

@@ -59,7 +59,7 @@ def random_case(t: int, n: int, seed: int = 0):
     return planes, [rng.random((t, n)) < 0.1 for _ in range(2)]
 
 
-@pytest.mark.parametrize(("t", "n"), [(1, 1), (5, 7), (3, 8), (4, 16), (9, 65), (3, 1100), (2, 2049)])
+@pytest.mark.parametrize(("t", "n"), [(1, 1), (5, 7), (3, 8), (4, 16), (9, 65), (3, 1100), (2, 2049), (3, 5003)])
 def test_gae_is_bit_equal_to_the_formula(variant, t, n):
     (reward, value, next_value), (terminated, truncated) = random_case(t, n)
     gamma, lam = np.float32(0.97), np.float32(0.9)

@@ -24,7 +24,9 @@ if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
     )
 
 _CTYPES = {"f4": "float[]", "i4": "int32_t[]", "u4": "uint32_t[]", "u1": "uint8_t[]", "i8": "int64_t[]"}
-_CODES = {np.dtype(code): ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
+_CODES = {np.dtype(code).num: ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
+
+_from_buffer = ffi.from_buffer
 
 Array = npt.NDArray[Any]
 
@@ -41,8 +43,9 @@ def pointer(array: Array, name: str, dtype: Any, shape: tuple[int, ...] | None =
         ShapeError: if dtype, shape, contiguity or (for `out`) writability is wrong.
     """
     try:
-        if array.dtype == dtype and (shape is None or array.shape == shape):
-            return ffi.from_buffer(_CODES[array.dtype], array, out)
+        kind = array.dtype
+        if (kind is dtype or kind == dtype) and (shape is None or array.shape == shape):
+            return _from_buffer(_CODES[kind.num], array, out)
     except (AttributeError, ValueError, BufferError):
         pass  # said in detail below
     raise ShapeError(_complaint(array, name, np.dtype(dtype), shape))

@@ -44,30 +44,54 @@ static uint32_t largest(const uint32_t *x, int64_t n) {
     return top;
 }
 
-/* `vecs` vectors of columns, whose advantages of the later row stay in registers; the last vector holds `rest` columns.
- * Multiply and add, not FMA; an ended row is its delta (selected, so that NaN of the next episode cannot leak). */
+/* Advantages of the first `lanes` columns from element k, given those of the later row. Multiply and add, not FMA; an ended
+ * row is its delta (selected, so that NaN of the next episode cannot leak). */
+PUF_INLINE vf gae_vector(const puf_returns_args *a, int64_t k, int32_t lanes, vf gamma, vf decay, vf later) {
+    const vf zero = vset(0.0f);
+    const vm terminated = vflags_n(a->terminated + k, lanes);
+    const vm ended = vorm(terminated, vflags_n(a->truncated + k, lanes));
+    const vf next = vselect(terminated, zero, vload_n(a->next_value + k, lanes));
+    const vf delta = (vload_n(a->reward + k, lanes) + gamma * next) - vload_n(a->value + k, lanes);
+    return vselect(ended, delta, delta + decay * later);
+}
+
+/* `vecs` vectors of columns, whose advantages of the later row stay in registers; the last holds `rest` columns. */
 PUF_INLINE void gae_columns(const puf_returns_args *a, int32_t first, int vecs, int32_t rest) {
-    const vf gamma = vset(a->gamma), decay = vset(a->gamma * a->lam), zero = vset(0.0f);
+    const vf gamma = vset(a->gamma), decay = vset(a->gamma * a->lam);
     vf later[4];
-    for (int v = 0; v < vecs; v++) { later[v] = zero; }
+    for (int v = 0; v < vecs; v++) { later[v] = vset(0.0f); }
     for (int32_t t = a->t_len - 1; t >= 0; t--) {
-        const int64_t at = (int64_t)t * a->n + first;
         for (int v = 0; v < vecs; v++) {
-            const int64_t k = at + v * VW;
+            const int64_t k = (int64_t)t * a->n + first + v * VW;
             const int32_t lanes = v == vecs - 1 ? rest : VW;
-            const vm terminated = vflags_n(a->terminated + k, lanes);
-            const vm ended = vorm(terminated, vflags_n(a->truncated + k, lanes));
-            const vf next = vselect(terminated, zero, vload_n(a->next_value + k, lanes));
-            const vf delta = (vload_n(a->reward + k, lanes) + gamma * next) - vload_n(a->value + k, lanes);
-            later[v] = vselect(ended, delta, delta + decay * later[v]);
+            later[v] = gae_vector(a, k, lanes, gamma, decay, later[v]);
             vstore_n(a->adv + k, later[v], lanes);
         }
     }
 }
 
+/* Row by row: pages are read from end to end, and the later row's advantages come back from the cache. */
+static void gae_rows(const puf_returns_args *a, int32_t first, int32_t count) {
+    const vf gamma = vset(a->gamma), decay = vset(a->gamma * a->lam);
+    for (int32_t t = a->t_len - 1; t >= 0; t--) {
+        for (int32_t i = 0; i < count; i += VW) {
+            const int64_t k = (int64_t)t * a->n + first + i;
+            const int32_t lanes = count - i < VW ? count - i : VW;
+            const vf later = t < a->t_len - 1 ? vload_n(a->adv + k + a->n, lanes) : vset(0.0f);
+            vstore_n(a->adv + k, gae_vector(a, k, lanes, gamma, decay, later), lanes);
+        }
+    }
+}
+
+enum { GAE_WIDE = 1024 }; /* columns from which rows are faster than columns */
+
 static void kernel_gae(const puf_returns_args *a, int32_t first, int32_t count) {
     const int32_t end = first + count;
     int32_t at = first;
+    if (count >= GAE_WIDE) {
+        gae_rows(a, first, count);
+        return;
+    }
     for (; at + 4 * VW <= end; at += 4 * VW) { gae_columns(a, at, 4, VW); }
     for (; at + VW <= end; at += VW) { gae_columns(a, at, 1, VW); }
     if (at < end) { gae_columns(a, at, 1, end - at); }

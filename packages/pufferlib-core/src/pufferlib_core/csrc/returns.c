@@ -2,7 +2,7 @@
 
 #include "kernels.h"
 
-enum { COLUMNS = 1024 }; /* columns of one task: whole cache lines of every plane, even of the byte flags */
+enum { COLUMNS = 4096 }; /* columns of one task: whole pages of the float planes, whole cache lines of the flags */
 
 typedef struct {
     puf_returns_args args;
