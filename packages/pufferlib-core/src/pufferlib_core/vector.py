@@ -208,7 +208,7 @@ class VecEnv:
             finished = lib.puf_vec_step(self.handle, self.pool.exec, chosen, self._planes)
             if finished < 0:
                 self._refuse(action)
-            return self._step._replace(finished=finished) if finished else self._step
+            return Step._make((*self._step[:-1], finished)) if finished else self._step
         segment, t = out
         if not 0 <= t < segment.steps or segment.envs != self.num_envs:
             raise ShapeError(f"row {t} of {segment.envs} environments is not in a segment for {self.num_envs}")
