@@ -1,6 +1,6 @@
-"""Measures this machine and writes benchmarks/results/<machine>.json: `uv run python benchmarks/run.py`.
+"""Measures this machine: `uv run python benchmarks/run.py`.
 
-Every figure stands beside a yardstick of the same run: a copy of the same bytes, the serial variant, or Gymnasium.
+Writes benchmarks/results/<machine>.json and the figures of README.md and docs/performance.md. Every figure stands beside a yardstick of the same run: a copy of the same bytes, the serial variant, or Gymnasium.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pufferlib_core
+from publish import publish  # the file beside this one
 from pufferlib_core import evaluate, train
 from pufferlib_core.native import isa_names
 
@@ -132,7 +133,9 @@ def main() -> None:
     machine = {"processor": processor(), "cores": cores, "system": platform.platform(), "python": platform.python_version()}
     RESULTS.mkdir(exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']} {cores} cores".lower()).strip("-")
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+    publish(path)
     for result in results:
         print(f"{result['name']:<24}{result['value']:>18,.4g} {result['unit']:<10} {result['settings']}")
 
