@@ -1,10 +1,29 @@
-"""What every environment of this package needs of its C side."""
+"""What every environment of this package needs to become an `EnvSpec`."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+
+from pufferlib_core.traits import EnvSpec
+
+
+def native_env(name: str, *, config: Any, shape: Callable[[Any], dict[str, Any]], **fixed: Any) -> EnvSpec:
+    """The specification of an environment with a C table `puf_env_table_<name>` and a C struct `puf_<name>_config`.
+
+    Args:
+        name: of the environment.
+        config: its default settings, a frozen dataclass whose fields are those of the C struct.
+        shape: the fields of `EnvSpec` that follow from settings: spaces, time limit, renderers.
+        **fixed: the other fields.
+    """
+
+    def configure(chosen: Any) -> EnvSpec:
+        return dataclasses.replace(spec, config=chosen, c_config=c_config(name, chosen), **shape(chosen))
+
+    spec = EnvSpec(name=name, table=table(name), config=config, configure=configure, **shape(config), **fixed)
+    return spec
 
 
 def table(name: str) -> Callable[[int], int]:

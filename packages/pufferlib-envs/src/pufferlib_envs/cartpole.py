@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
-from pufferlib_core.traits import ByteArray, EnvSpec, FloatArray
+from pufferlib_core.traits import ByteArray, FloatArray
 
-from pufferlib_envs._spec import c_config, table
+from pufferlib_envs._spec import native_env
 
 X_LIMIT, THETA_LIMIT = 2.4, 12 * 2 * math.pi / 360
 
@@ -59,27 +60,17 @@ def render_rgb(obs: FloatArray) -> ByteArray:
     return canvas.pixels
 
 
-def configure(config: CartPoleConfig) -> EnvSpec:
-    """CartPole with these settings."""
+def _shape(config: CartPoleConfig) -> dict[str, Any]:
     bound = [2 * config.x_limit, math.inf, 2 * config.theta_limit, math.inf]
-    return replace(
-        SPEC,
-        obs_space=Box([-b for b in bound], bound),
-        max_episode_steps=config.max_steps,
-        config=config,
-        c_config=c_config("cartpole", config),
-    )
+    return {"obs_space": Box([-b for b in bound], bound), "max_episode_steps": config.max_steps}
 
 
-SPEC = EnvSpec(
-    name="cartpole",
+SPEC = native_env(
+    "cartpole",
     description="balance a pole on a cart (Gymnasium CartPole-v1)",
-    obs_space=Box([-2 * X_LIMIT, -math.inf, -2 * THETA_LIMIT, -math.inf], [2 * X_LIMIT, math.inf, 2 * THETA_LIMIT, math.inf]),
-    action_space=Discrete(2),
-    max_episode_steps=500,
-    table=table("cartpole"),
     config=CartPoleConfig(),
-    configure=configure,
+    shape=_shape,
+    action_space=Discrete(2),
     render_ansi=render_ansi,
     render_rgb=render_rgb,
     preset={

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
+from pufferlib_core.config import option
 from pufferlib_core.spaces import Box
-from pufferlib_core.traits import ByteArray, EnvSpec, FloatArray
+from pufferlib_core.traits import ByteArray, FloatArray
 
-from pufferlib_envs._spec import table
+from pufferlib_envs._spec import native_env
 
 
 def render_ansi(obs: FloatArray) -> str:
@@ -15,7 +18,7 @@ def render_ansi(obs: FloatArray) -> str:
     cosine, sine, speed = (float(number) for number in obs)
     face = [[" "] * 21 for _ in range(11)]
     face[5][10] = "+"
-    face[5 - round(5 * cosine)][10 + round(10 * sine)] = "O"
+    face[5 - round(5 * cosine)][10 - round(10 * sine)] = "O"  # positive angles lean to the left, as in Gymnasium
     picture = "\n".join("".join(row) for row in face)
     return f"{picture}\ntheta {math.degrees(math.atan2(sine, cosine)):+.1f} degrees   speed {speed:+.2f} rad/s"
 
@@ -35,13 +38,32 @@ def render_rgb(obs: FloatArray) -> ByteArray:
     return canvas.pixels
 
 
-SPEC = EnvSpec(
-    name="pendulum",
+@dataclass(frozen=True, kw_only=True)
+class PendulumConfig:
+    """Settings of Pendulum; the defaults are Gymnasium's."""
+
+    gravity: float = option(10.0, "m/s^2", low=1e-3, high=1e3)
+    mass: float = option(1.0, "kg", low=1e-3, high=1e3)
+    length: float = option(1.0, "m", low=1e-3, high=1e3)
+    max_torque: float = option(2.0, "N m", low=1e-3, high=1e3)
+    max_speed: float = option(8.0, "rad/s", low=1e-3, high=60.0)
+    tau: float = option(0.05, "seconds between states", low=1e-4, high=0.1)
+    max_steps: int = option(200, "the episode is cut off after so many", low=1)
+
+
+def _shape(config: PendulumConfig) -> dict[str, Any]:
+    return {
+        "obs_space": Box([-1.0, -1.0, -config.max_speed], [1.0, 1.0, config.max_speed]),
+        "action_space": Box(-config.max_torque, config.max_torque, (1,)),
+        "max_episode_steps": config.max_steps,
+    }
+
+
+SPEC = native_env(
+    "pendulum",
     description="swing a pendulum up and hold it (Gymnasium Pendulum-v1)",
-    obs_space=Box([-1.0, -1.0, -8.0], [1.0, 1.0, 8.0]),
-    action_space=Box(-2.0, 2.0, (1,)),
-    max_episode_steps=200,
-    table=table("pendulum"),
+    config=PendulumConfig(),
+    shape=_shape,
     render_ansi=render_ansi,
     render_rgb=render_rgb,
     preset={

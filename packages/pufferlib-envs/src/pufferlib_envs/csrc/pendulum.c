@@ -1,44 +1,35 @@
 #include "pendulum.h"
 
 #include "puffer/math.h"
+#include "scalar_env.h"
 
 #define PI 3.14159265358979323846f
-#define GRAVITY 10.0f
-#define MASS 1.0f
-#define LENGTH 1.0f
-#define DT 0.05f
-#define MAX_SPEED 8.0f
-#define MAX_TORQUE 2.0f
-
-enum { PENDULUM_STEPS = 200 };
 
 typedef struct {
     float theta, theta_dot;
     puf_rng rng;
 } pendulum;
 
-static float wrapped(float theta) {
-    const float turns = puf_round(theta * (1.0f / (2.0f * PI)));
-    return (theta - turns * 6.28125f) - turns * 1.9353071795864e-3f; /* 2 pi in two parts */
-}
+static const puf_pendulum_config DEFAULTS = {
+    .gravity = 10.0f, .mass = 1.0f, .length = 1.0f, .max_torque = 2.0f, .max_speed = 8.0f, .tau = 0.05f, .max_steps = 200};
+
+SCALAR_ENV(pendulum, pendulum, puf_pendulum_config)
 
 static int describe(const void *config, puf_env_info *info) {
-    (void)config;
+    const puf_pendulum_config *c = settings(config);
     info->obs_size = 3;
     info->action_kind = PUF_ACTION_CONTINUOUS;
     info->action_size = 1;
-    info->max_episode_steps = PENDULUM_STEPS;
-    return PUF_OK;
+    info->max_episode_steps = c->max_steps;
+    return c->gravity > 0.0f && c->mass > 0.0f && c->length > 0.0f && c->max_torque > 0.0f && c->max_speed > 0.0f &&
+                   c->tau > 0.0f && c->max_steps > 0
+               ? PUF_OK
+               : PUF_EINVAL; /* NaN is refused too */
 }
 
-static size_t state_bytes(const void *config) {
-    (void)config;
-    return sizeof(pendulum);
-}
-
-static void init_one(const void *config, void *state, puf_rng stream) {
-    (void)config;
-    ((pendulum *)state)->rng = stream;
+static float wrapped(float theta) {
+    const float turns = puf_round(theta * (1.0f / (2.0f * PI)));
+    return (theta - turns * 6.28125f) - turns * 1.9353071795864e-3f; /* 2 pi in two parts */
 }
 
 static void observe(const void *config, const void *state, float *obs) {
@@ -59,33 +50,18 @@ static void reset_one(const void *config, void *state, float *obs) {
 
 static void step_one(const void *config, void *state, const void *action, float *obs, float *reward, float *cost,
                      uint8_t *terminated, uint8_t *truncated) {
+    const puf_pendulum_config *c = settings(config);
     pendulum *p = (pendulum *)state;
-    const float torque = puf_clamp(*(const float *)action, -MAX_TORQUE, MAX_TORQUE);
+    const float torque = puf_clamp(*(const float *)action, -c->max_torque, c->max_torque);
     float sine, cosine;
     (void)cost;
     (void)truncated;
     puf_sincos(p->theta, &sine, &cosine);
     *reward = -((p->theta * p->theta + 0.1f * (p->theta_dot * p->theta_dot)) + 0.001f * (torque * torque));
-    const float acceleration = 3.0f * GRAVITY / (2.0f * LENGTH) * sine + 3.0f / (MASS * LENGTH * LENGTH) * torque;
-    p->theta_dot = puf_clamp(p->theta_dot + acceleration * DT, -MAX_SPEED, MAX_SPEED);
-    p->theta = wrapped(p->theta + p->theta_dot * DT);
+    const float acceleration =
+        3.0f * c->gravity / (2.0f * c->length) * sine + 3.0f / (c->mass * c->length * c->length) * torque;
+    p->theta_dot = puf_clamp(p->theta_dot + acceleration * c->tau, -c->max_speed, c->max_speed);
+    p->theta = wrapped(p->theta + p->theta_dot * c->tau);
     *terminated = 0;
     observe(config, state, obs);
-}
-
-static const puf_env TABLE = {
-    .abi_version = PUF_ENV_ABI,
-    .struct_size = sizeof(puf_env),
-    .name = "pendulum",
-    .describe = describe,
-    .state_bytes = state_bytes,
-    .init_one = init_one,
-    .reset_one = reset_one,
-    .step_one = step_one,
-    .observe = observe,
-};
-
-const void *puf_env_table_pendulum(int isa) {
-    (void)isa;
-    return &TABLE;
 }

@@ -6,18 +6,34 @@
 
 #include "puffer/puffer.h"
 
+#include "acrobot.h"
+#include "bandit.h"
 #include "cartpole.h"
+#include "catch.h"
+#include "deep_sea.h"
+#include "memory.h"
+#include "mountain_car.h"
+#include "mountain_car_continuous.h"
 #include "pendulum.h"
+#include "squared.h"
 
 static const struct {
     const char *name;
     const void *(*table)(int isa);
 } ENVS[] = {
+    {"acrobot", puf_env_table_acrobot},
+    {"bandit", puf_env_table_bandit},
     {"cartpole", puf_env_table_cartpole},
+    {"catch", puf_env_table_catch},
+    {"deep_sea", puf_env_table_deep_sea},
+    {"memory", puf_env_table_memory},
+    {"mountain_car", puf_env_table_mountain_car},
+    {"mountain_car_continuous", puf_env_table_mountain_car_continuous},
     {"pendulum", puf_env_table_pendulum},
+    {"squared", puf_env_table_squared},
 };
 
-enum { N = 45, STEPS = 700 };
+enum { N = 45, STEPS = 1200 };
 
 typedef struct {
     puf_vec *vec;

@@ -1,0 +1,43 @@
+"""Catch: a ball falls, a paddle must be below it. Rules and sources: csrc/catch.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pufferlib_core.config import option
+from pufferlib_core.spaces import Box, Discrete
+
+from pufferlib_envs._spec import native_env
+from pufferlib_envs.boards import board_ansi, board_rgb
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatchConfig:
+    """Settings of Catch; the defaults are bsuite's."""
+
+    rows: int = option(10, "of the board; an episode has one step less", low=2, high=64)
+    columns: int = option(5, "of the board", low=1, high=64)
+
+
+def _shape(config: CatchConfig) -> dict[str, Any]:
+    board = (config.rows, config.columns)
+    return {
+        "obs_space": Box(0.0, 1.0, (config.rows * config.columns,)),
+        "render_ansi": board_ansi(*board, {1: "#"}),
+        "render_rgb": board_rgb(*board, {1: (204, 77, 77)}),
+    }
+
+
+SPEC = native_env(
+    "catch",
+    description="catch a falling ball with a paddle (bsuite)",
+    config=CatchConfig(),
+    shape=_shape,
+    action_space=Discrete(3),
+    max_episode_steps=0,
+    preset={
+        "train": {"timesteps": 200_000, "num_envs": 64, "stop_return": 1.0},
+        "ppo": {"horizon": 32, "epochs": 4, "minibatch": 512, "learning_rate": 2.5e-3, "gamma": 0.95},
+    },
+)

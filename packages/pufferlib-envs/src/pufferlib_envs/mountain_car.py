@@ -1,0 +1,44 @@
+"""MountainCar-v0: a car too weak for the hill must gain speed by swinging. Rules and sources: csrc/mountain_car.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pufferlib_core.config import option
+from pufferlib_core.spaces import Box, Discrete
+
+from pufferlib_envs._spec import native_env
+from pufferlib_envs.mountain import render_ansi, render_rgb
+
+
+@dataclass(frozen=True, kw_only=True)
+class MountainCarConfig:
+    """Settings of MountainCar; the defaults are Gymnasium's."""
+
+    force: float = option(0.001, "of a push", low=1e-5, high=0.1)
+    gravity: float = option(0.0025, "pull along the slope", low=1e-5, high=0.1)
+    goal_position: float = option(0.5, "where the episode ends", low=-1.19, high=0.6)
+    goal_velocity: float = option(0.0, "least velocity there", low=0.0, high=0.07)
+    max_steps: int = option(200, "the episode is cut off after so many", low=1)
+
+
+def _shape(config: MountainCarConfig) -> dict[str, Any]:
+    return {"max_episode_steps": config.max_steps}
+
+
+SPEC = native_env(
+    "mountain_car",
+    description="drive an underpowered car up a hill (Gymnasium MountainCar-v0)",
+    config=MountainCarConfig(),
+    shape=_shape,
+    obs_space=Box([-1.2, -0.07], [0.6, 0.07]),
+    action_space=Discrete(3),
+    render_ansi=render_ansi,
+    render_rgb=render_rgb,
+    preset={
+        "train": {"timesteps": 1_000_000, "num_envs": 16},
+        "policy": {"normalize_obs": True},
+        "ppo": {"horizon": 16, "epochs": 4, "minibatch": 64, "lam": 0.98, "normalize_return": True},
+    },
+)  # fmt: skip
