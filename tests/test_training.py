@@ -22,10 +22,50 @@ def test_cartpole_is_solved_within_100k_steps(tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_pendulum_swings_up_within_300k_steps(tmp_path, seed):
-    result = puffer.train("pendulum", seed=seed, out=str(tmp_path))
-    assert result.summary["steps"] <= 300_000 + 2048
-    assert puffer.evaluate("pendulum", result.run_dir)["episode_return_mean"] >= -230
+@pytest.mark.parametrize(
+    ("env", "steps", "floor"),
+    [
+        ("pendulum", 300_000, -230.0),
+        ("acrobot", 300_000, -100.0),
+        ("mountain_car", 1_000_000, -130.0),
+        ("mountain_car_continuous", 1_000_000, 88.0),
+        ("catch", 200_000, 1.0),
+        ("squared", 300_000, 0.9),
+        ("bandit", 50_000, 0.7),  # the best arm pays 0.8, the others 0.2
+    ],
+)
+def test_presets_reach_their_scores(tmp_path, env, steps, floor, seed):
+    result = puffer.train(env, seed=seed, out=str(tmp_path))
+    assert result.summary["steps"] <= steps + 4096
+    assert puffer.evaluate(env, result.checkpoint)["episode_return_mean"] >= floor
+
+
+def score(env: str, seed: int, out, **options) -> float:
+    run = puffer.train(env, seed=seed, options=options, out=str(out))
+    return puffer.evaluate(env, run.checkpoint)["episode_return_mean"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_plain_ppo_does_not_explore_a_deep_sea(tmp_path, seed):
+    shallow, deep = ({"deep_sea.size": size, "deep_sea.map_seed": seed} for size in (3, 20))
+    assert score("deep_sea", seed, tmp_path, **shallow) == pytest.approx(0.99, abs=1e-6)
+    assert score("deep_sea", seed, tmp_path, **deep) < 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_policy_without_memory_cannot_remember(tmp_path, seed):
+    assert score("memory", seed, tmp_path, **{"memory.length": 0}) == 1.0
+    assert 0.3 < score("memory", seed, tmp_path) < 0.7
+
+
+def test_settings_of_the_environment_reach_training_evaluation_and_resume(tmp_path):
+    options = {"catch.rows": 4, "catch.columns": 3}
+    run = puffer.train("catch", timesteps=2048, options=options, out=str(tmp_path))
+    assert puffer.evaluate("catch", run.checkpoint)["episode_length_mean"] == 3.0
+    more = puffer.train(resume=run.checkpoint, timesteps=4096, out=str(tmp_path))
+    assert more.summary["steps"] == 4096
+    with pytest.raises(CheckpointError, match="spaces differ"):
+        puffer.train(resume=run.checkpoint, options={"catch.rows": 5}, out=str(tmp_path))
 
 
 def test_a_run_starts_from_nothing_and_keeps_its_length(tmp_path):
