@@ -76,6 +76,13 @@ def gates() -> list[Gate]:
             command=tool("portability"),
         ),
         Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
+        Gate(
+            name="site",
+            about="mkdocs build --strict",
+            command=["mkdocs", "build", "--strict", "--quiet"],
+            env={"NO_MKDOCS_2_WARNING": "1"},
+        ),
+        Gate(name="golden", about="golden trajectories of the environments", command=tool("golden")),
         Gate(name="wheels", about="wheels from sdists outside the workspace", command=tool("check_wheels")),
     ]
 

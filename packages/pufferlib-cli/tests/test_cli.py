@@ -248,3 +248,112 @@ def test_a_disk_that_takes_no_more_is_one_line(tmp_path, limit, file):
     assert "cannot write" in errors
     assert file in errors
     assert not list(tmp_path.glob("*/checkpoints/[0-9]*"))
+
+
+def test_doctor(capsys, monkeypatch):
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "environment cartpole" in text
+    assert "problems\n  none" in text
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["machine"]["in use"] in report["machine"]["instruction sets"]
+    assert report["versions"]["pufferlib-core"]
+    assert report["problems"] == []
+
+
+def test_doctor_names_what_is_broken(capsys, monkeypatch):
+    from pufferlib_cli.commands import doctor
+
+    def broken(name):
+        raise ImportError(f"no library for {name}")
+
+    monkeypatch.setattr(doctor, "env_spec", broken)
+    assert main(["doctor"]) == 1
+    assert "environment squared: no library for squared" in capsys.readouterr().out
+
+
+class Terminal:
+    """A child of ours in a terminal of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.ours, theirs = pty.openpty()
+        self.process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self.text = ""
+
+    def until(self, wanted: str) -> None:
+        end = time.monotonic() + 20
+        while wanted not in self.text:
+            assert time.monotonic() < end, self.text
+            try:
+                self.text += os.read(self.ours, 65536).decode()
+            except OSError:  # the other side has gone
+                assert wanted in self.text, self.text
+
+    def press(self, keys: str) -> None:
+        self.text = ""
+        os.write(self.ours, keys.encode())
+
+    def modes(self) -> int:
+        import termios
+
+        return termios.tcgetattr(self.ours)[3]
+
+    def close(self) -> int:
+        code = self.process.wait(20)
+        os.close(self.ours)
+        return code
+
+
+def test_a_person_plays_by_keyboard():
+    game = Terminal("demo", "catch", "--play")
+    before = game.modes()
+    game.until("right: 2")
+    column = game.text.splitlines()[-3].index("#")
+    game.press("\x1b[C")  # the right arrow moves the paddle; a key that means nothing does not
+    game.until("right: 2")
+    assert game.text.splitlines()[-3].index("#") == column + 1
+    game.press("x" + "\x1b[D" * 8)
+    game.until("episodes 1")
+    game.press("\x1b")
+    game.until("steps, reward")
+    assert game.modes() == before
+    assert game.close() == 0
+
+
+def test_ctrl_c_ends_a_game_and_gives_the_terminal_back():
+    game = Terminal("demo", "pendulum", "--play")
+    before = game.modes()
+    game.until("left: 2")
+    game.until("episodes 0")
+    assert game.modes() != before
+    game.process.send_signal(signal.SIGINT)
+    game.until("interrupted")
+    assert game.modes() == before
+    assert game.close() == 130
+
+
+def test_playing_needs_a_terminal_and_a_game(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["demo", "squared", "--play"]) == 2
+    assert "needs a terminal" in capsys.readouterr().err
+    assert main(["demo", "squared", "--play", "--checkpoint", "x"]) == 2
+    assert "choose one" in capsys.readouterr().err
+
+
+def test_settings_of_the_environment_are_options(tmp_path, capsys):
+    short = ["--timesteps", "2048", "--json", "--out", str(tmp_path)]
+    assert main(["train", "catch", "--catch.rows", "4", *short]) == 0
+    run_dir = json.loads(capsys.readouterr().out)["run_dir"]
+    assert "rows = 4" in (Path(run_dir) / "config.toml").read_text()
+    assert main(["eval", "catch", "--checkpoint", run_dir, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["episode_length_mean"] == 3.0
+    assert main(["demo", "catch", "--checkpoint", run_dir, "--steps", "5"]) == 0
+    capsys.readouterr()
+    assert main(["train", "catch", "--catch.rowz", "4", *short]) == 2
+    assert "did you mean --catch.rows" in capsys.readouterr().err
+    assert main(["train", "catch", "--catch.rows", "1", *short]) == 2
+    assert "catch.rows=1 must be in [2, 64]" in capsys.readouterr().err
+    assert main(["train", "cartpole", "--catch.rows", "4", *short]) == 2
+    assert "unknown option --catch.rows" in capsys.readouterr().err

@@ -19,6 +19,14 @@ ByteArray = npt.NDArray[np.uint8]
 EPISODE = np.dtype([("episode_return", np.float32), ("episode_length", np.int32), ("metric", np.float32, (6,))])
 
 
+@dataclass(frozen=True)
+class Keys:
+    """How a person plays an environment: the action of each key (`left`, `right`, `up`, `down` or a character)."""
+
+    actions: Mapping[str, float]
+    idle: float | None = None  # the action while no key is pressed; None: the environment waits
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
     """An environment as others see it.
@@ -34,6 +42,7 @@ class EnvSpec:
     preset: Mapping[str, Any] = field(default_factory=dict)  # settings that solve it without flags
     render_ansi: Callable[[FloatArray], str] | None = None  # of one observation
     render_rgb: Callable[[FloatArray], ByteArray] | None = None  # (height, width, 3)
+    keys: Keys | None = None  # for play by keyboard; None: digits choose a discrete action
     description: str = ""
     config: Any = None  # its settings, a frozen dataclass of `option`s; None: it has none
     c_config: bytes = b""  # the C struct of `config`; empty: the defaults of the C side

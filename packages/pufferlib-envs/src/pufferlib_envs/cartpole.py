@@ -8,7 +8,7 @@ from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
-from pufferlib_core.traits import ByteArray, FloatArray
+from pufferlib_core.traits import ByteArray, FloatArray, Keys
 
 from pufferlib_envs._spec import native_env
 
@@ -73,6 +73,7 @@ SPEC = native_env(
     action_space=Discrete(2),
     render_ansi=render_ansi,
     render_rgb=render_rgb,
+    keys=Keys({"left": 0, "right": 1}),
     preset={
         "train": {"timesteps": 100_000, "num_envs": 64, "stop_return": 475.0},
         "ppo": {"horizon": 32, "epochs": 4, "minibatch": 512, "learning_rate": 6e-3, "normalize_return": True},

@@ -7,6 +7,7 @@ from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
+from pufferlib_core.traits import Keys
 
 from pufferlib_envs._spec import native_env
 from pufferlib_envs.boards import board_ansi, board_rgb
@@ -36,6 +37,7 @@ SPEC = native_env(
     shape=_shape,
     action_space=Discrete(3),
     max_episode_steps=0,
+    keys=Keys({"left": 0, "down": 1, "right": 2}),
     preset={
         "train": {"timesteps": 200_000, "num_envs": 64, "stop_return": 1.0},
         "ppo": {"horizon": 32, "epochs": 4, "minibatch": 512, "learning_rate": 2.5e-3, "gamma": 0.95},

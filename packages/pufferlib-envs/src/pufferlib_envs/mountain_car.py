@@ -7,6 +7,7 @@ from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
+from pufferlib_core.traits import Keys
 
 from pufferlib_envs._spec import native_env
 from pufferlib_envs.mountain import render_ansi, render_rgb
@@ -36,6 +37,7 @@ SPEC = native_env(
     action_space=Discrete(3),
     render_ansi=render_ansi,
     render_rgb=render_rgb,
+    keys=Keys({"left": 0, "right": 2}, idle=1),
     preset={
         "train": {"timesteps": 1_000_000, "num_envs": 16},
         "policy": {"normalize_obs": True},

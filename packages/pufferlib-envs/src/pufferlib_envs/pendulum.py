@@ -8,7 +8,7 @@ from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box
-from pufferlib_core.traits import ByteArray, FloatArray
+from pufferlib_core.traits import ByteArray, FloatArray, Keys
 
 from pufferlib_envs._spec import native_env
 
@@ -66,6 +66,7 @@ SPEC = native_env(
     shape=_shape,
     render_ansi=render_ansi,
     render_rgb=render_rgb,
+    keys=Keys({"left": 2.0, "right": -2.0}, idle=0.0),
     preset={
         "train": {"timesteps": 300_000, "num_envs": 32},
         "policy": {"normalize_obs": True, "separate": True},

@@ -7,6 +7,7 @@ from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
+from pufferlib_core.traits import Keys
 
 from pufferlib_envs._spec import native_env
 from pufferlib_envs.boards import board_ansi, board_rgb
@@ -35,6 +36,7 @@ SPEC = native_env(
     config=SquaredConfig(),
     shape=_shape,
     action_space=Discrete(8),
+    keys=Keys({"up": 0, "e": 1, "right": 2, "c": 3, "down": 4, "z": 5, "left": 6, "q": 7}),
     preset={
         "train": {"timesteps": 300_000, "num_envs": 256},
         "policy": {"activation": "relu"},

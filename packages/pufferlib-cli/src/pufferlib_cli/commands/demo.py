@@ -10,13 +10,15 @@ import time
 import numpy as np
 from pufferlib_core.checkpoint import load_checkpoint
 from pufferlib_core.config import parse_value
-from pufferlib_core.errors import CheckpointError, ConfigError
+from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
 from pufferlib_core.loops.api import load_policy
 from pufferlib_core.loops.evaluate import trained_env
 from pufferlib_core.seeding import STREAM_SAMPLE
-from pufferlib_core.spaces import fingerprint, sample_allowed
+from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
+from pufferlib_core.traits import EnvSpec, Keys
 from pufferlib_core.vector import VecEnv, env_spec
 
+from pufferlib_cli.keyboard import Keyboard
 from pufferlib_cli.options import whole
 
 
@@ -54,14 +56,61 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
     return {"steps": steps, "reward": reward, "episodes": episodes}
 
 
+def keys_of(spec: EnvSpec) -> Keys:
+    """The environment's own keys, or digits for its discrete actions.
+
+    Raises:
+        EnvError: if it cannot be played with keys.
+    """
+    if spec.keys is not None:
+        return spec.keys
+    if not isinstance(spec.action_space, Discrete):
+        raise EnvError(f"{spec.name} has no keys")
+    return Keys({str(k): k for k in range(min(10, spec.action_space.n))})
+
+
+def play_by_hand(env: str, *, steps: int, fps: float, seed: int) -> dict[str, float]:
+    """Lets a person play; escape or q (unless the environment uses it) ends the game."""
+    spec = env_spec(env)
+    keys = keys_of(spec)
+    vec = VecEnv(spec, num_envs=1, threads=1, seed=seed)
+    vec.reset()
+    reward, episodes, t, ended = 0.0, 0, 0, ""
+    legend = "  ".join(f"{key}: {action:g}" for key, action in keys.actions.items())
+    wait = None if keys.idle is None else 1.0 / (fps or 20.0)
+    with Keyboard() as keyboard:
+        while t < steps:
+            print(
+                f"\x1b[H\x1b[2J{vec.render()}\nreward {reward:.1f}   episodes {episodes}{ended}\n{legend}  escape: end",
+                flush=True,
+            )
+            key = keyboard.key(wait)
+            if key == "escape" or (key == "q" and "q" not in keys.actions):
+                break
+            action = keys.actions.get(key, keys.idle) if key is not None else keys.idle
+            if action is None:
+                continue  # not a key of this environment
+            step = vec.step(np.full(vec.action_shape, action, vec.action_dtype))
+            t, reward, episodes = t + 1, reward + float(step.reward[0]), episodes + step.finished
+            if step.finished:
+                ended = f"   last return {float(step.log['episode_return'][0]):.1f}"
+    return {"steps": t, "reward": reward, "episodes": episodes}
+
+
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Plays; ends with a line, or with --json one object."""
     steps, fps = whole(args.steps, "--steps"), parse_value(args.fps, float, "--fps")
     if steps < 1 or fps < 0:
         raise ConfigError("--steps must be at least 1 and --fps at least 0")
-    result = play(args.env, args.checkpoint, steps=steps, fps=fps, seed=whole(args.seed, "--seed"))
+    seed = whole(args.seed, "--seed")
+    if args.play:
+        if args.checkpoint is not None:
+            raise ConfigError("--play is you; --checkpoint is somebody else: choose one")
+        result = play_by_hand(args.env, steps=steps, fps=fps, seed=seed)
+    else:
+        result = play(args.env, args.checkpoint, steps=steps, fps=fps, seed=seed)
     if args.json:
         print(json.dumps({"env": args.env, **result}))
     else:
-        print(f"{args.env}: {steps} steps, reward {result['reward']:.1f}, {result['episodes']} episodes ended")
+        print(f"{args.env}: {result['steps']} steps, reward {result['reward']:.1f}, {result['episodes']} episodes ended")
     return 0

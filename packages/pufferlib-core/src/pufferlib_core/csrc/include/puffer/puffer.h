@@ -21,6 +21,8 @@
 /* <cdef> */
 /* The version these sources were written as: 10000 * major + 100 * minor + patch. */
 int puf_version(void);
+/* Name and version of the compiler that built this library; never NULL. */
+const char *puf_compiler(void);
 /* </cdef> */
 
 #endif
