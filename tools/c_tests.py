@@ -1,4 +1,4 @@
-"""Compiles and runs the C tests: plain, under AddressSanitizer + UBSan, under ThreadSanitizer, and with clang.
+"""Compiles and runs the C tests: plain, under ASan + UBSan, ThreadSanitizer and valgrind, and with clang.
 
 Every `csrc/tests/*.c` of core and envs is one program (0 = passed), linked with all C files of both packages. Objects
 are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing.
@@ -25,6 +25,7 @@ BUILD = ROOT / "build/c_tests"
 INCLUDES = [f"-I{path}" for path in (TREES[0] / "include", *TREES, *(tree / "tests" for tree in TREES))]
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SANITIZED = ["-std=c11", "-ffp-contract=off", "-pthread", "-O1", "-g", "-fno-omit-frame-pointer", *STRICT]
+MEMCHECK = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--track-origins=yes"]
 TIMEOUT = 240  # seconds for one program; ThreadSanitizer on a shared core is slow
 REPORTS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1",
@@ -62,6 +63,8 @@ def modes() -> list[Mode]:
         Mode("asan+ubsan", "gcc", [*SANITIZED, *undefined]),
         Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"]),
     ]
+    if shutil.which("valgrind"):
+        found.append(Mode("valgrind", "gcc", SANITIZED))
     if shutil.which("clang"):  # plain only: Debian's clang 14 comes without sanitizer runtimes
         found.append(Mode("clang", "clang", product))
     return found
@@ -126,7 +129,8 @@ def link_and_run(mode: Mode, test: Path, objects: list[Path], own: Path, prefix:
     program = own.with_suffix("")
     status, output = run([mode.compiler, *mode.flags, *map(str, [own, *objects]), "-lm", "-o", str(program)])
     if status == 0:
-        status, output = run([*(prefix if mode.name == "tsan" else []), str(program)], timeout=TIMEOUT)
+        wrap = {"tsan": prefix, "valgrind": MEMCHECK}.get(mode.name, [])
+        status, output = run([*wrap, str(program)], timeout=TIMEOUT)
     program.unlink(missing_ok=True)
     return label, status == 0, output if status == 0 else f"{output}\nexit status {status}"
 
@@ -161,7 +165,7 @@ def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verb
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", action="append", help="plain, asan+ubsan, tsan or clang; all when not given")
+    parser.add_argument("--mode", action="append", help="plain, asan+ubsan, tsan, valgrind or clang; all when not given")
     parser.add_argument("--only", default="", help="tests whose file name contains this text")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the output of tests that pass")
     options = parser.parse_args()

@@ -69,12 +69,13 @@ def gates() -> list[Gate]:
             env={"PUFFER_ISA": "serial"},
             closing=True,
         ),
-        Gate(name="c", about="C tests: plain, ASan + UBSan, TSan, clang", command=tool("c_tests")),
+        Gate(name="c", about="C tests: plain, ASan + UBSan, TSan, valgrind, clang", command=tool("c_tests")),
         Gate(
             name="portability",
             about="other targets",
             command=tool("portability"),
         ),
+        Gate(name="emulate", about="aarch64 (NEON) and x86-64 without AVX under qemu", command=tool("emulate")),
         Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
         Gate(
             name="site",

@@ -21,12 +21,14 @@ int puf_isa_usable(int isa) {
         case PUF_ISA_SERIAL: return 1;
         case PUF_ISA_AVX2: return has_avx2() != 0;
         case PUF_ISA_AVX512: return has_avx512() != 0;
+        case PUF_ISA_NEON: return PUF_NEON;
         default: return 0;
     }
 }
 
 int puf_isa_best(void) {
     if (puf_isa_usable(PUF_ISA_AVX512)) { return PUF_ISA_AVX512; }
+    if (puf_isa_usable(PUF_ISA_NEON)) { return PUF_ISA_NEON; }
     return puf_isa_usable(PUF_ISA_AVX2) ? PUF_ISA_AVX2 : PUF_ISA_SERIAL;
 }
 

@@ -9,7 +9,7 @@ typedef enum {
     PUF_ISA_SERIAL = 0, /* plain C, the reference; always usable */
     PUF_ISA_AVX2 = 1,   /* x86-64-v3: AVX2 + FMA */
     PUF_ISA_AVX512 = 2, /* x86-64-v4: AVX-512 F, BW, DQ, VL */
-    PUF_ISA_NEON = 3    /* aarch64; not built yet */
+    PUF_ISA_NEON = 3    /* aarch64, always usable there */
 } puf_isa;
 enum { PUF_ISA_COUNT = 4 };
 

@@ -28,6 +28,12 @@
 #define PUF_X86 0
 #endif
 
+#if defined(__aarch64__) && !defined(_MSC_VER) && !defined(PUF_NO_SIMD)
+#define PUF_NEON 1
+#else
+#define PUF_NEON 0
+#endif
+
 /* gcc and clang compile loops over independent elements to vectors; this states the independence. */
 #if defined(__clang__)
 #define PUF_IVDEP _Pragma("clang loop vectorize(assume_safety)")
