@@ -1,6 +1,7 @@
 """Builds the C tests for other processors and runs them under qemu: aarch64 (NEON), and x86-64 without AVX.
 
 The same programs as tools/c_tests.py, and the golden trajectories of every environment, which must come out byte for byte.
+For macOS and Windows the C core is built and linked, which proves no more than that it builds.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "packages/pufferlib-core/src/pufferlib_core/csrc"
 ENVS = ROOT / "packages/pufferlib-envs/src/pufferlib_envs/csrc"
+PROGRAM = ROOT / "tools/portability/golden.c"
 GOLDEN = ROOT / "packages/pufferlib-envs/golden"
 FLAGS = [
     "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fno-math-errno",
@@ -25,6 +28,12 @@ ZIG = [sys.executable, "-m", "ziglang", "cc", "-Wno-pass-failed"]
 TARGETS = {  # name: (compiler, emulator, the instruction set that must be in use)
     "aarch64": ([*ZIG, "-target", "aarch64-linux-musl"], ["qemu-aarch64"], "neon"),
     "x86-64 without AVX": (["gcc", "-static", "-pthread"], ["qemu-x86_64", "-cpu", "qemu64"], "serial"),
+}
+
+LINKED = {  # built and linked, not run: there is nothing to run them on
+    "macOS on aarch64": [*ZIG, "-target", "aarch64-macos"],
+    "macOS on x86-64": [*ZIG, "-target", "x86_64-macos"],
+    "Windows on x86-64": [*ZIG, "-target", "x86_64-windows-gnu"],
 }
 
 
@@ -40,12 +49,22 @@ def compile_objects(compiler: list[str], folder: Path) -> list[str]:
         return list(workers.map(one, [*CORE.glob("*.c"), *ENVS.glob("*.c")]))
 
 
+def link(compiler: list[str], source: Path, objects: list[str], folder: Path, *more: str) -> Path:
+    """One program."""
+    program = folder / source.stem
+    subprocess.run([*compiler, *FLAGS, *more, str(source), *objects, "-lm", "-o", str(program)], check=True)
+    return program
+
+
 def build_and_run(compiler: list[str], emulator: list[str], source: Path, objects: list[str], folder: Path, *more: str) -> str:
     """Output of one program under the emulator; fails if it does not end with 0."""
-    program = folder / source.stem
-    command = [*compiler, *FLAGS, *more, str(source), *objects, "-lm", "-o", str(program)]
-    subprocess.run(command, check=True)
+    program = link(compiler, source, objects, folder, *more)
     return subprocess.run([*emulator, str(program)], check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout
+
+
+def environments(names: Iterable[str]) -> str:
+    """The flag that gives golden.c its list."""
+    return f"-DENVIRONMENTS={' '.join(f'X({name})' for name in names)}"
 
 
 def check(name: str) -> None:
@@ -79,6 +98,12 @@ def main() -> int:
             return 1
     for name in TARGETS:
         check(name)
+    for name, compiler in LINKED.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            names = sorted(path.stem for path in GOLDEN.glob("*.json"))
+            link(compiler, PROGRAM, compile_objects(compiler, folder), folder, environments(names))
+        print(f"ok    {name}: builds and links", flush=True)
     return 0
 
 

@@ -1,15 +1,26 @@
 #include "puffer/cpu.h"
 
-#if PUF_X86 && (defined(__GNUC__) || defined(__clang__))
+#if PUF_X86 && defined(__GNUC__)
+#include <cpuid.h>
+
+/* 1 if the operating system keeps the registers in `mask` of XCR0 across switches. */
+static int system_keeps(uint32_t mask) {
+    uint32_t low, high;
+    __asm__ __volatile__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & mask) == mask;
+}
+
 static int has_avx2(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    uint32_t a, b, c, d;
+    const uint32_t fma_xsave_avx = 1u << 12 | 1u << 27 | 1u << 28, avx2_bmi2 = 1u << 3 | 1u << 5 | 1u << 8; /* and BMI1 */
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & fma_xsave_avx) != fma_xsave_avx || !system_keeps(0x6)) { return 0; }
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & avx2_bmi2) == avx2_bmi2;
 }
 
 static int has_avx512(void) {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512cd");
+    uint32_t a, b, c, d;
+    const uint32_t f_dq_cd_bw_vl = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
+    return has_avx2() && system_keeps(0xE6) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & f_dq_cd_bw_vl) == f_dq_cd_bw_vl;
 }
 #else
 static int has_avx2(void) { return 0; }

@@ -13,6 +13,10 @@
 
 #include "puffer/port.h"
 
+#if defined(_MSC_VER) && defined(_M_X64)
+#include <xmmintrin.h>
+#endif
+
 typedef union {
     float f;
     uint32_t u;
@@ -80,7 +84,7 @@ PUF_INLINE float puf_sqrt_digits(float x) {
 
 /* Square root, correctly rounded. */
 PUF_INLINE float puf_sqrt(float x) {
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
     return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
 #elif defined(__x86_64__) || defined(__aarch64__) || defined(__wasm__)
     return __builtin_sqrtf(x);
