@@ -213,3 +213,15 @@ def test_spaces_must_match_the_table():
 
 def test_installed_environments_are_listed():
     assert {"cartpole", "pendulum"} <= set(env_names())
+
+
+def test_an_ended_episode_does_not_enter_a_mode_that_would_never_restart_it():
+    waiting, going = (make_vec("cartpole", num_envs=1, autoreset=mode) for mode in ("disabled", "same_step"))
+    waiting.reset()
+    for _ in range(60):
+        waiting.step(np.ones(1, np.int32))
+    with pytest.raises(NativeError, match="set_state of environment 0"):
+        going.set_state(waiting.state())
+    again = make_vec("cartpole", num_envs=1, autoreset="next_step")
+    again.set_state(waiting.state())
+    assert again.step(np.ones(1, np.int32)).valid[0] == 0  # the row that resets

@@ -32,7 +32,7 @@ static void value_truncated(const collect_job *job, int32_t thread, int32_t t, i
         if (s->truncated[k] && !s->terminated[k]) { who[found++] = i; }
     }
     if (found == 0) { return; }
-    float *scratch = puf_policy_scratch(job->policy, thread);
+    float *scratch = puf_policy_scratch(job->policy, thread); /* its other rows hold old inputs; nobody reads their values */
     for (int32_t r = 0; r < found; r++) {
         puf_policy_rows(job->policy, s->final_obs + who[r] * size, 1, scratch + l->in + r * size);
     }

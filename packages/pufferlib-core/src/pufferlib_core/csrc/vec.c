@@ -397,7 +397,8 @@ int puf_vec_load(puf_vec *vec, int32_t i, const void *record) {
     if (vec == NULL || record == NULL || i < 0 || i >= vec->n) { return PUF_EINVAL; }
     record_tail tail;
     puf_copy(&tail, (const unsigned char *)record + vec->state_bytes, sizeof tail);
-    if (tail.episode_length < 0 || tail.over < 0 || tail.over > 1) { return PUF_EINVAL; }
+    /* With SAME_STEP nothing would ever start the next episode of a record whose episode is over. */
+    if (tail.episode_length < 0 || tail.over < 0 || tail.over > (vec->autoreset != PUF_SAME_STEP)) { return PUF_EINVAL; }
     if (is_batched(vec->env)) {
         vec->env->load_one(vec->config, vec->batch, vec->n, i, record);
     } else {
