@@ -357,3 +357,10 @@ def test_settings_of_the_environment_are_options(tmp_path, capsys):
     assert "catch.rows=1 must be in [2, 64]" in capsys.readouterr().err
     assert main(["train", "cartpole", "--catch.rows", "4", *short]) == 2
     assert "unknown option --catch.rows" in capsys.readouterr().err
+
+
+def test_every_setting_is_listed(capsys):
+    assert main(["list", "--options", "--json"]) == 0
+    options = json.loads(capsys.readouterr().out)["options"]
+    assert options["squared.distance"].endswith("(default 3)")
+    assert "ppo.gamma" in options

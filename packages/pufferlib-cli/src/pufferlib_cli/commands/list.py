@@ -24,7 +24,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         found["options"] = {
             name: f"{help} (default {default})"
             for spec in algorithms.values()
-            for name, (_, default, help) in option_types(spec).items()
+            for env in env_names()
+            for name, (_, default, help) in option_types(spec, env_spec(env)).items()
         }
     if args.json:
         print(json.dumps(found))
