@@ -296,3 +296,22 @@ def test_golden_trajectories(name):
     golden = Path(__file__).parent.parent / "golden" / f"{name}.json"
     tool = runpy.run_path(str(Path(__file__).parents[3] / "tools/golden.py"))
     assert tool["trajectory"](name) == json.loads(golden.read_text())
+
+
+def test_acrobot_stays_finite_for_every_legal_setting():
+    spec = env_spec("acrobot")
+    high = np.asarray(spec.obs_space.high, np.float32)
+    rng = np.random.default_rng(0)
+    for trial in range(150):  # half of the values at their bounds, where terms of the equations nearly cancel
+        config = {}
+        for field in dataclasses.fields(spec.config):
+            low, top = field.metadata["low"], field.metadata["high"]
+            if field.name != "max_steps":
+                inside = float(np.exp(rng.uniform(np.log(low), np.log(top))))
+                config[field.name] = float(rng.choice([low, top])) if rng.random() < 0.5 else inside
+        vec = make_vec("acrobot", num_envs=8, seed=trial, threads=1, config=config)
+        vec.reset()
+        for _ in range(100):
+            obs = last(vec.step(rng.integers(0, 3, 8).astype(np.int32)))
+            assert np.isfinite(obs).all(), config
+            assert (np.abs(obs) <= high).all(), config

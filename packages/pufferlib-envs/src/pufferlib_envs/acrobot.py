@@ -17,14 +17,14 @@ from pufferlib_envs._spec import native_env
 class AcrobotConfig:
     """Settings of Acrobot; the defaults are Gymnasium's."""
 
-    link_length: float = option(1.0, "of the first link, m", low=0.01, high=100.0)
-    link_mass_1: float = option(1.0, "kg", low=0.01, high=100.0)
-    link_mass_2: float = option(1.0, "kg", low=0.01, high=100.0)
-    link_center_1: float = option(0.5, "distance of the first mass from its joint, m", low=0.01, high=100.0)
-    link_center_2: float = option(0.5, "distance of the second mass from its joint, m", low=0.01, high=100.0)
-    inertia: float = option(1.0, "of both links, kg m^2", low=0.01, high=100.0)
-    gravity: float = option(9.8, "m/s^2", low=0.01, high=100.0)
-    torque: float = option(1.0, "of an action, N m", low=0.01, high=100.0)
+    link_length: float = option(1.0, "of the first link, m", low=0.1, high=10.0)
+    link_mass_1: float = option(1.0, "kg", low=0.1, high=10.0)
+    link_mass_2: float = option(1.0, "kg", low=0.1, high=10.0)
+    link_center_1: float = option(0.5, "distance of the first mass from its joint, m", low=0.1, high=10.0)
+    link_center_2: float = option(0.5, "distance of the second mass from its joint, m", low=0.1, high=10.0)
+    inertia: float = option(1.0, "of both links, kg m^2", low=0.1, high=10.0)
+    gravity: float = option(9.8, "m/s^2", low=0.1, high=10.0)
+    torque: float = option(1.0, "of an action, N m", low=0.1, high=10.0)
     tau: float = option(0.2, "seconds between states", low=1e-3, high=0.2)
     max_steps: int = option(500, "the episode is cut off after so many", low=1)
 

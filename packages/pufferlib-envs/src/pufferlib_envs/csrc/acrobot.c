@@ -47,7 +47,10 @@ static void derivative(const puf_acrobot_config *c, const float *q, float torque
                        (m1 * lc1 + m2 * l1) * g * sine_1 + phi2;
     rate[0] = w1;
     rate[1] = w2;
-    rate[3] = (torque + d2 / d1 * phi1 - m2 * l1 * lc2 * (w1 * w1) * sine - phi2) / (m2 * (lc2 * lc2) + i - d2 * d2 / d1);
+    /* m2 lc2^2 + i - d2^2 / d1, as a sum of positive terms over d1: the difference would cancel to 0 for a long second link. */
+    const float swing = m2 * l1 * lc2 * sine;
+    const float inertia = ((m1 * (lc1 * lc1) + i) * (m2 * (lc2 * lc2) + i) + m2 * (l1 * l1) * i + swing * swing) / d1;
+    rate[3] = (torque + d2 / d1 * phi1 - m2 * l1 * lc2 * (w1 * w1) * sine - phi2) / inertia;
     rate[2] = -(d2 * rate[3] + phi1) / d1;
 }
 

@@ -1,5 +1,5 @@
 /* Acrobot-v1 of Gymnasium (Sutton 1996): two links, a torque at the joint between them; the tip must rise above the bar.
- * 
+ *
  * Observation: cos and sin of the first link's angle (0 hangs down), cos and sin of the second's (relative to the first), and
  * both angular velocities (within 4 pi and 9 pi). Actions: torque -1, 0 or +1 N m (times `torque`). The equations of motion are
  * those of Sutton and Barto's book, one Runge and Kutta step of fourth order in each step of 0.2 s; both links have the same

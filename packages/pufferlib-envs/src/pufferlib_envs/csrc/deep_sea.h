@@ -1,5 +1,5 @@
 /* DeepSea, of bsuite (Osband et al. 2020): a chain that only deliberate exploration solves.
- * 
+ *
  * The diver starts in the upper left corner of a size x size grid, sinks one row a step and moves one column right or left; the
  * walls stop it. In each cell one of the two actions is `right`, drawn from map_seed (the same for all environments and episodes).
  * Moving right costs 0.01 / size; moving right in the last row's last column earns 1. Terminated after size steps.

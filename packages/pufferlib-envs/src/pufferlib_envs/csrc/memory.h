@@ -1,5 +1,5 @@
 /* Remember a symbol: what a policy without memory cannot learn.
- * 
+ *
  * The first observation shows one of `symbols` symbols (one-hot); then come `length` - 1 blank ones, and then one whose last number,
  * the question mark, is 1. The action taken there is the answer: reward 1 if it names the symbol, else 0; terminated. Other actions
  * do nothing. With length 0 symbol and question come together, and no memory is needed. A policy without memory earns

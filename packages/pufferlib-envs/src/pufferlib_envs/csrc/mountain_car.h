@@ -1,6 +1,6 @@
 /* MountainCar-v0 of Gymnasium (Moore 1990; Sutton and Barto, example 10.1): a car too weak for the hill must gain speed by
  * swinging back and forth.
- * 
+ *
  * Observation: position (in [-1.2, 0.6]), velocity (in [-0.07, 0.07]). Actions: 0 pushes left, 1 does nothing, 2 pushes right.
  *     velocity += (action - 1) force - gravity cos(3 position), clipped;  position += velocity, clipped;
  *     at the left wall a negative velocity becomes 0.

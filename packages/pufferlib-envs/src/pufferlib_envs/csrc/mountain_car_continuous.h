@@ -1,5 +1,5 @@
 /* MountainCarContinuous-v0 of Gymnasium: the car of mountain_car with a force to choose.
- * 
+ *
  * Observation: position (in [-1.2, 0.6]), velocity (in [-0.07, 0.07]). Action: force, clipped to [-1, 1] where it acts.
  *     velocity += power force - gravity cos(3 position), clipped;  position += velocity, clipped;
  *     at the left wall a negative velocity becomes 0.
