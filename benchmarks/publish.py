@@ -32,19 +32,23 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def by_cores(title: str, names: dict[str, str], results: Results, cores: int, **settings: Any) -> str:
+    """A table of rates on one core and on all of them; names: results and what they are called."""
+    rows = [(what, *(millions(find(results, name, threads=n, **settings)) for n in (1, cores))) for name, what in names.items()]
+    return table((title, "1 core", f"{cores} cores"), rows)
+
+
 def main_figures(results: Results, cores: int) -> str:
     """What users do, on one core and on all of them."""
-    rows = []
-    for name, what in {
+    names = {
         "sim.step": "CartPole, one `VecEnv.step` a step, steps/s",
         "sim.run": "CartPole, 32 steps a call into a segment, steps/s",
         "infer.sim": "CartPole with a 64x64 policy that samples, steps/s",
         "infer.forward": "64x64 network, forward, samples/s",
         "train.ppo_1_epochs": "PPO end to end, 1 epoch, steps/s",
         "train.ppo_4_epochs": "PPO end to end, 4 epochs, steps/s",
-    }.items():
-        rows.append((what, *(millions(find(results, name, threads=n, isa=best_isa(results))) for n in (1, cores))))
-    return table(("4096 environments, float32", "1 core", f"{cores} cores"), rows)
+    }
+    return by_cores("4096 environments, float32", names, results, cores, isa=best_isa(results))
 
 
 def best_isa(results: Results) -> str:
@@ -74,16 +78,14 @@ def start_figures(results: Results) -> str:
 
 def core_figures(results: Results, cores: int) -> str:
     """The C core alone, and what its rules cost."""
-    rows = []
-    for name, what in {
+    names = {
         "core.sim": "CartPole",
         "core.sim_without_finals_and_statistics": "CartPole without final observations, costs, `valid` and episode logs",
         "core.sim_with_fma": "CartPole with fused multiply-adds (not bit-equal elsewhere)",
         "core.forward": "64x64 network, forward",
         "core.forward_backward": "64x64 network, forward, PPO loss, backward",
-    }.items():
-        rows.append((what, *(millions(find(results, name, threads=n)) for n in (1, cores))))
-    text = table(("C core alone, rows/s", "1 core", f"{cores} cores"), rows)
+    }
+    text = by_cores("C core alone, rows/s", names, results, cores)
     peak, flops = find(results, "core.peak_of_one_core"), find_flops(results)
     forward = find(results, "core.forward", threads=1) * flops / 1e9
     physics, reset = find(results, "core.sim_physics"), find(results, "core.sim_reset")

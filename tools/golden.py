@@ -24,17 +24,22 @@ FOLDER = Path(__file__).resolve().parent.parent / "packages/pufferlib-envs/golde
 ENVS, STEPS, EVERY = 4, 1000, 100
 
 
-def words(step: int, count: int) -> np.ndarray:
-    """w(step, ...) for `count` numbers of actions, from the definition of the cipher."""
-    a, b = np.full(count, step + 3, np.uint32), np.arange(count, dtype=np.uint32) + np.uint32(4)
-    keys = (np.uint32(3), np.uint32(4), np.uint32(0x1BD11BDA ^ 3 ^ 4))
+def threefry(key0: int, key1: int, counter0: np.ndarray, counter1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Threefry-2x32 with 20 rounds (Salmon et al. 2011), from its definition; counters are uint32 arrays."""
+    keys = (np.uint32(key0), np.uint32(key1), np.uint32(0x1BD11BDA ^ key0 ^ key1))
+    a, b = counter0 + keys[0], counter1 + keys[1]
     for group in range(5):
         for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
             a = a + b
             b = ((b << np.uint32(turn)) | (b >> np.uint32(32 - turn))) ^ a
         a = a + keys[(group + 1) % 3]
         b = b + keys[(group + 2) % 3] + np.uint32(group + 1)
-    return a
+    return a, b
+
+
+def words(step: int, count: int) -> np.ndarray:
+    """w(step, ...) for `count` numbers of actions."""
+    return threefry(3, 4, np.full(count, step, np.uint32), np.arange(count, dtype=np.uint32))[0]
 
 
 def actions(vec: Any, step: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from pufferlib_core.vector import VecEnv, env_names, env_spec
 from pufferlib_envs._spec import c_config
 
 N = 200
+GOLDEN = runpy.run_path(str(Path(__file__).parents[3] / "tools/golden.py"))
 
 
 def integers(vec: VecEnv, count: int) -> np.ndarray:
@@ -73,9 +74,8 @@ def test_catch():
 def test_deep_sea():
     size = 6
     vec = make_vec("deep_sea", num_envs=N, config={"size": size, "map_seed": 9})
-    goes_right = np.zeros((size, size), np.int64)
-    for cell in range(size * size):  # block (cell, 0) of the cipher keyed (map_seed, 0)
-        goes_right.flat[cell] = threefry(9, 0, cell, 0)[0] & 1
+    cells = np.arange(size * size, dtype=np.uint32)  # block (cell, 0) of the cipher keyed (map_seed, 0)
+    goes_right = (GOLDEN["threefry"](9, 0, cells, np.zeros_like(cells))[0] & 1).reshape(size, size)
     assert 0 < goes_right.sum() < size * size
     rng = np.random.default_rng(0)
     vec.reset()
@@ -98,19 +98,6 @@ def test_deep_sea():
 
     config = {"size": size, "map_seed": 9}
     assert play(make_vec("deep_sea", num_envs=N, config=config), dive, 30) == pytest.approx(0.99, abs=1e-6)
-
-
-def threefry(key0: int, key1: int, counter0: int, counter1: int) -> tuple[int, int]:
-    """Threefry-2x32 with 20 rounds (Salmon et al. 2011), in Python."""
-    mask, key2 = 0xFFFFFFFF, 0x1BD11BDA ^ key0 ^ key1
-    keys, a, b = (key0, key1, key2), (counter0 + key0) & 0xFFFFFFFF, (counter1 + key1) & 0xFFFFFFFF
-    for group in range(5):
-        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
-            a = (a + b) & mask
-            b = ((b << turn | b >> (32 - turn)) & mask) ^ a
-        a = (a + keys[(group + 1) % 3]) & mask
-        b = (b + keys[(group + 2) % 3] + group + 1) & mask
-    return a, b
 
 
 def test_squared():
@@ -294,8 +281,7 @@ def test_pictures_lean_the_right_way():
 @pytest.mark.parametrize("name", env_names())
 def test_golden_trajectories(name):
     golden = Path(__file__).parent.parent / "golden" / f"{name}.json"
-    tool = runpy.run_path(str(Path(__file__).parents[3] / "tools/golden.py"))
-    assert tool["trajectory"](name) == json.loads(golden.read_text())
+    assert GOLDEN["trajectory"](name) == json.loads(golden.read_text())
 
 
 def test_acrobot_stays_finite_for_every_legal_setting():

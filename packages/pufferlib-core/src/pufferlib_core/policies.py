@@ -81,9 +81,10 @@ class PolicySpec:
         last = self.tensors()[-1]
         return last.offset + last.size
 
-    def acts_with(self, name: str) -> bool:
-        """Whether acting needs the array of a run's state that has this name; the others are the trainer's."""
-        return name.startswith("obs_norm/") or any(name == t.name for t in self.tensors())
+    def acting_names(self) -> set[str]:
+        """Names of the arrays of a run's state that acting needs; the others are the trainer's."""
+        moments = {f"obs_norm/{name}" for name in ("mean", "var", "count")} if self.config.normalize_obs else set()
+        return moments | {t.name for t in self.tensors()}
 
     @property
     def space_fingerprint(self) -> str:

@@ -6,12 +6,15 @@ import numpy as np
 
 from pufferlib_core.errors import EnvError
 from pufferlib_core.seeding import STREAM_SAMPLE
+from pufferlib_core.spaces import Box
 from pufferlib_core.traits import ByteArray, EnvSpec
 from pufferlib_core.vector import VecEnv
 
 
 def _allows(action_mask: ByteArray, spec: EnvSpec) -> bool:
-    ends = np.cumsum(spec.action_space.nvec)  # type: ignore[union-attr]
+    if isinstance(spec.action_space, Box):
+        return False  # masks are of choices
+    ends = np.cumsum(spec.action_space.nvec)
     return all(part.any(axis=1).all() for part in np.split(action_mask, ends[:-1], axis=1))
 
 

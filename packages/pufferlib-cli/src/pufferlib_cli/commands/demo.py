@@ -11,7 +11,7 @@ import numpy as np
 from pufferlib_core.checkpoint import load_checkpoint
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
-from pufferlib_core.loops.api import load_policy
+from pufferlib_core.loops.api import policy_of
 from pufferlib_core.loops.evaluate import trained_env
 from pufferlib_core.seeding import STREAM_SAMPLE
 from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
@@ -34,7 +34,7 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
         spec = trained_env(env, saved)
         if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
             raise CheckpointError(f"{saved.path} was trained on {saved.manifest.get('env')}, not on {env}")
-        policy = load_policy(saved.path)
+        policy = policy_of(saved)
     vec = VecEnv(spec, num_envs=1, threads=1, seed=seed)
     rng = np.random.default_rng([seed, STREAM_SAMPLE])
     step, reward, episodes = vec.reset(), 0.0, 0

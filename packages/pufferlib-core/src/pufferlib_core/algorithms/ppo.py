@@ -9,7 +9,7 @@ import numpy as np
 
 from pufferlib_core.algorithms import AlgorithmSpec, State
 from pufferlib_core.config import option
-from pufferlib_core.data import Segment, aligned_zeros
+from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.native import Array, gae, lib
 from pufferlib_core.ops.normalize import Moments
@@ -103,11 +103,10 @@ def targets(state: State, segment: Segment, config: PPOConfig, *, pool: Any = No
     """
     reward = segment.reward
     if "return_norm/mean" in state:
-        reward = aligned_zeros(reward.shape, np.float32)
-        np.multiply(segment.reward, np.float32(Moments.of(state, "return_norm/").scale()[0]), out=reward)
+        reward = reward * np.float32(Moments.of(state, "return_norm/").scale()[0])
     advantage = gae(
         reward, segment.value, segment.next_value, segment.terminated, segment.truncated, gamma=config.gamma, lam=config.lam,
-        out=aligned_zeros(reward.shape, np.float32), pool=pool,
+        pool=pool,
     )  # fmt: skip
     return {"advantage": advantage, "target": advantage + segment.value}
 

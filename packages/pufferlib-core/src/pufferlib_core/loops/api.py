@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pufferlib_core.backends import get_backend
-from pufferlib_core.checkpoint import load_checkpoint
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint
 from pufferlib_core.config import nest
 from pufferlib_core.errors import CheckpointError
 from pufferlib_core.loggers import JsonlLogger
@@ -99,6 +99,10 @@ def load_policy(path: str | Path, *, backend: str = "native", threads: int = 1) 
     Raises:
         CheckpointError: if it is damaged or foreign.
     """
-    checkpoint = load_checkpoint(path)
+    return policy_of(load_checkpoint(path), backend=backend, threads=threads)
+
+
+def policy_of(checkpoint: Checkpoint, *, backend: str = "native", threads: int = 1) -> Any:
+    """The policy of a checkpoint that is already loaded; see `load_policy`."""
     spec = PolicySpec.from_json(checkpoint.manifest["policy"])
     return get_backend(backend, "infer").load_policy(spec, checkpoint.files["policy"], threads)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pufferlib_core.checkpoint import Checkpoint, load_checkpoint
 from pufferlib_core.errors import CheckpointError, ConfigError
-from pufferlib_core.loops.api import load_policy
+from pufferlib_core.loops.api import policy_of
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.spaces import fingerprint
 from pufferlib_core.traits import EnvSpec
@@ -58,7 +58,7 @@ def evaluate(
         raise CheckpointError(
             f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
         )
-    policy = load_policy(saved.path, backend=backend)
+    policy = policy_of(saved, backend=backend)
     num_envs = next(n for n in range(min(episodes, MAX_ENVS), 0, -1) if episodes % n == 0)
     each = episodes // num_envs
     vec = VecEnv(spec, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)

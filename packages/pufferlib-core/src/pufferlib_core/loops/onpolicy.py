@@ -123,7 +123,7 @@ class Run:
         state = self.vec.state() | {"obs": self.segment.obs[0]}
         if self.segment.action_mask is not None:
             state["action_mask"] = self.segment.action_mask[0]
-        acting = {name for name in self.state if self.policy_spec.acts_with(name)}
+        acting = self.policy_spec.acting_names()
         policy = {name: array for name, array in self.state.items() if name in acting}
         trainer = {name: array for name, array in self.state.items() if name not in acting}
         self.last = save_checkpoint(
@@ -167,7 +167,7 @@ class Run:
         arrays = {name: getattr(self.segment, name) for name in ("obs", "action", "logprob", "value", "next_value", "reward",
                                                                  "terminated", "truncated", "valid")}  # fmt: skip
         np.savez_compressed(folder / "segment.npz", **arrays)
-        np.savez_compressed(folder / "state.npz", **self.state)  # type: ignore[arg-type]
+        np.savez_compressed(folder / "state.npz", **self.state)  # type: ignore[arg-type]  # numpy types every keyword as its flag
         text = f"{error}\nsteps {self.steps}, seed {self.settings.seed}, environment {self.settings.env}\n"
         write_atomically(folder / "README.txt", text.encode())
         return folder

@@ -1,4 +1,4 @@
-/* The car and the hill that both mountain cars share. */
+/* The car and the hill that both mountain cars share; included by their C files alone. */
 #ifndef PUFFER_MOUNTAIN_H
 #define PUFFER_MOUNTAIN_H
 
@@ -18,16 +18,20 @@ PUF_INLINE int mountain_goal_legal(float position, float velocity) {
     return position > MOUNTAIN_LEFT && position <= MOUNTAIN_RIGHT && velocity >= 0.0f && velocity <= MOUNTAIN_SPEED;
 }
 
-PUF_INLINE void mountain_observe(const mountain_car *car, float *obs) {
+static void observe(const void *config, const void *state, float *obs) {
+    const mountain_car *car = (const mountain_car *)state;
+    (void)config;
     obs[0] = car->position;
     obs[1] = car->velocity;
 }
 
-PUF_INLINE void mountain_reset(mountain_car *car) {
+static void reset_one(const void *config, void *state, float *obs) {
+    mountain_car *car = (mountain_car *)state;
     uint32_t a, b;
     puf_rng_next(&car->rng, &a, &b);
     car->position = puf_uniform(a, -0.6f, -0.4f);
     car->velocity = 0.0f;
+    observe(config, state, obs);
 }
 
 PUF_INLINE void mountain_move(mountain_car *car, float push, float gravity) {

@@ -19,17 +19,6 @@ static int describe(const void *config, puf_env_info *info) {
                : PUF_EINVAL;
 }
 
-static void observe(const void *config, const void *state, float *obs) {
-    (void)config;
-    mountain_observe((const mountain_car *)state, obs);
-}
-
-static void reset_one(const void *config, void *state, float *obs) {
-    (void)config;
-    mountain_reset((mountain_car *)state);
-    mountain_observe((const mountain_car *)state, obs);
-}
-
 static void step_one(const void *config, void *state, const void *action, float *obs, float *reward, float *cost,
                      uint8_t *terminated, uint8_t *truncated) {
     const puf_mountain_car_config *c = settings(config);
@@ -40,5 +29,5 @@ static void step_one(const void *config, void *state, const void *action, float 
     mountain_move(car, push, c->gravity);
     *terminated = car->position >= c->goal_position && car->velocity >= c->goal_velocity;
     *reward = -1.0f;
-    mountain_observe(car, obs);
+    observe(config, state, obs);
 }
