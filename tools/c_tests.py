@@ -1,7 +1,8 @@
-"""Compiles and runs the C tests: plain, under ASan + UBSan, ThreadSanitizer and valgrind, and with clang.
+"""Compiles and runs the C tests: plain, under ASan + UBSan, ThreadSanitizer and valgrind, with clang, and for coverage.
 
 Every `csrc/tests/*.c` of core and envs is one program (0 = passed), linked with all C files of both packages. Objects
-are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing.
+are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing. The
+mode `gcov` starts afresh each time, prints what these tests alone cover, and leaves pages in build/c_tests/gcov/report.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ INCLUDES = [f"-I{path}" for path in (TREES[0] / "include", *TREES, *(tree / "tes
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SANITIZED = ["-std=c11", "-ffp-contract=off", "-pthread", "-O1", "-g", "-fno-omit-frame-pointer", *STRICT]
 MEMCHECK = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--track-origins=yes"]
+COVERED = 88  # percent of the C lines that the C tests must reach; instruction sets that are not here count as missed
 TIMEOUT = 240  # seconds for one program; ThreadSanitizer on a shared core is slow
 REPORTS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1",
@@ -62,6 +64,7 @@ def modes() -> list[Mode]:
         Mode("plain", "gcc", product),
         Mode("asan+ubsan", "gcc", [*SANITIZED, *undefined]),
         Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"]),
+        Mode("gcov", "gcc", [*SANITIZED, "--coverage", "-fprofile-update=atomic"]),
     ]
     if shutil.which("valgrind"):
         found.append(Mode("valgrind", "gcc", SANITIZED))
@@ -135,8 +138,20 @@ def link_and_run(mode: Mode, test: Path, objects: list[Path], own: Path, prefix:
     return label, status == 0, output if status == 0 else f"{output}\nexit status {status}"
 
 
+def coverage_report(folder: Path) -> int:
+    """Prints what the programs run in a folder have reached; 1 if that is below the floor."""
+    (folder / "report").mkdir()
+    command = [sys.executable, "-m", "gcovr", "--root", str(ROOT / "packages"), "--exclude", ".*/tests/.*"]
+    command += ["--merge-mode-functions", "separate", "--fail-under-line", str(COVERED), "--print-summary", "--txt", "-"]
+    status, output = run([*command, "--html-details", str(folder / "report/index.html"), str(folder)])
+    print(output.rstrip())
+    return int(status != 0)
+
+
 def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verbose: bool) -> int:
     """Compiles everything in one mode and runs each test; returns the number of failures."""
+    if mode.name == "gcov":
+        shutil.rmtree(BUILD / mode.name, ignore_errors=True)  # counters of earlier runs would add up
     (BUILD / mode.name).mkdir(parents=True, exist_ok=True)
     version = run([mode.compiler, "--version"])[1]
     common = repr((version, mode.flags, [str(Path(flag[2:]).relative_to(ROOT)) for flag in INCLUDES])).encode()
@@ -160,12 +175,12 @@ def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verb
         print(f"{'ok  ' if passed else 'FAIL'}  {label}", flush=True)
         if output.strip() and (verbose or not passed):
             print(output.rstrip())
-    return failures
+    return failures + (coverage_report(BUILD / mode.name) if mode.name == "gcov" else 0)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", action="append", help="plain, asan+ubsan, tsan, valgrind or clang; all when not given")
+    parser.add_argument("--mode", action="append", help="plain, asan+ubsan, tsan, gcov, valgrind or clang; all when not given")
     parser.add_argument("--only", default="", help="tests whose file name contains this text")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the output of tests that pass")
     options = parser.parse_args()

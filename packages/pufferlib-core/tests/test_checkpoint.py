@@ -85,6 +85,16 @@ def test_foreign_manifests(tmp_path, changes, message):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "forged", [{"files": None}, {"files": {"state.json": {}}}, {"files": {"state.json": 3}}, {"files": ["state.json"]}]
+)
+def test_sealed_manifests_of_another_form(tmp_path, forged):
+    path = save(tmp_path)
+    rewrite(path / "manifest.json", **forged)
+    with pytest.raises(CheckpointError, match=r"manifest\.json: is sealed but not what this version writes"):
+        load_checkpoint(path)
+
+
 def test_missing_extra_and_foreign_files(tmp_path):
     path = save(tmp_path)
     (path / "more.txt").write_text("x")

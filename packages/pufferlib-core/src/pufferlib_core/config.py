@@ -34,6 +34,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     Raises:
         ConfigError: naming the setting, the rule and what came.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where or 'settings'} is a section of settings, got {values!r}")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
@@ -44,8 +46,6 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     made = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}{name} is a section of settings, got {value!r}")
             made[name] = from_dict(hints[name], value, f"{prefix}{name}")
         else:
             made[name] = _checked(value, hints[name], fields[name].metadata, f"{prefix}{name}")

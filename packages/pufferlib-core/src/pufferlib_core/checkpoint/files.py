@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,24 +94,37 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     folder = resolve(Path(path))
     manifest = _read_manifest(folder / MANIFEST)
-    declared = manifest["files"]
+    with reading(folder / MANIFEST):
+        declared = {str(name): (rule["bytes"], rule["sha256"]) for name, rule in manifest["files"].items()}
     present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
     for name in sorted(present ^ set(declared)):
         raise CheckpointError(f"{folder / name}: {'is not in the manifest' if name in present else 'is missing'}")
     files: dict[str, dict[str, npt.NDArray[Any]]] = {}
     state: dict[str, Any] = {}
-    for name, rule in declared.items():
+    for name, (size, sha256) in declared.items():
         data = _read(folder / name)
-        if len(data) != rule["bytes"]:
-            kind = "truncated" if len(data) < rule["bytes"] else "something was added"
-            raise CheckpointError(f"{folder / name}: {len(data)} bytes, its manifest says {rule['bytes']}: {kind}")
-        if hashlib.sha256(data).hexdigest() != rule["sha256"]:
+        if len(data) != size:
+            raise CheckpointError(f"{folder / name}: {len(data)} bytes, its manifest says {size}: truncated or added to")
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise CheckpointError(f"{folder / name}: its SHA-256 differs from the manifest's: the file is corrupted")
         if name == STATE:
             state = _parse(data, folder / name)
         elif name.endswith(".safetensors"):
             files[name.removesuffix(".safetensors")] = _tensors(data, folder / name)
     return Checkpoint(folder, manifest, files, state)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names the file when sealed content is not of the form that was expected: forged, or of another version.
+
+    Raises:
+        CheckpointError: instead of what such content raises.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: is sealed but not what this version writes ({error!r})") from error
 
 
 def resolve(path: Path) -> Path:

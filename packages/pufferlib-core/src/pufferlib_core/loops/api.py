@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pufferlib_core.backends import get_backend
-from pufferlib_core.checkpoint import Checkpoint, load_checkpoint
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
 from pufferlib_core.config import nest
 from pufferlib_core.errors import CheckpointError
 from pufferlib_core.loggers import JsonlLogger
@@ -70,9 +70,11 @@ def train(
     checkpoint = None if resume is None else load_checkpoint(resume)
     if checkpoint is not None and env is not None and checkpoint.manifest.get("env") != env:
         raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {env}")
-    base = {} if checkpoint is None else checkpoint.state["settings"]
-    if checkpoint is not None and "stop_return" not in base.get("train", {}):
-        base = base | {"train": base["train"] | {"stop_return": None}}
+    base: Mapping[str, Any] = {}
+    if checkpoint is not None:
+        with reading(checkpoint.path):  # an absent stop_return means none, not the preset's
+            base = checkpoint.state["settings"]
+            base = base | {"train": {"stop_return": None} | base["train"]}
     resolved, spec, algorithm = resolve(base, given)
     run = Run(resolved, spec, algorithm, checkpoint)
     run.describe()
@@ -104,5 +106,6 @@ def load_policy(path: str | Path, *, backend: str = "native", threads: int = 1) 
 
 def policy_of(checkpoint: Checkpoint, *, backend: str = "native", threads: int = 1) -> Any:
     """The policy of a checkpoint that is already loaded; see `load_policy`."""
-    spec = PolicySpec.from_json(checkpoint.manifest["policy"])
-    return get_backend(backend, "infer").load_policy(spec, checkpoint.files["policy"], threads)
+    with reading(checkpoint.path):
+        spec = PolicySpec.from_json(checkpoint.manifest["policy"])
+        return get_backend(backend, "infer").load_policy(spec, checkpoint.files["policy"], threads)

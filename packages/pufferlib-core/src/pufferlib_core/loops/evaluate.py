@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.checkpoint import Checkpoint, load_checkpoint
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loops.api import policy_of
 from pufferlib_core.seeding import STREAM_EVAL_ENV
@@ -21,7 +21,8 @@ MAX_ENVS = 256
 def trained_env(env: str, checkpoint: Checkpoint) -> EnvSpec:
     """The environment with the settings that the checkpoint was trained with."""
     name = env_spec(env).name
-    return env_spec(env, checkpoint.state.get("settings", {}).get(name))
+    with reading(checkpoint.path):
+        return env_spec(env, checkpoint.state.get("settings", {}).get(name))
 
 
 def evaluate(

@@ -12,7 +12,7 @@ import numpy as np
 
 from pufferlib_core.algorithms import AlgorithmSpec
 from pufferlib_core.backends import get_backend
-from pufferlib_core.checkpoint import Checkpoint, create_run, mark, save_checkpoint, system_info
+from pufferlib_core.checkpoint import Checkpoint, create_run, mark, reading, save_checkpoint, system_info
 from pufferlib_core.checkpoint.files import write_atomically
 from pufferlib_core.config import dumps_toml
 from pufferlib_core.errors import CheckpointError, NonFiniteError, RunError
@@ -51,7 +51,8 @@ class Run:
         if resume is None:
             self._first(self.vec.reset()._asdict())
         else:
-            self._restore(resume)
+            with reading(resume.path):
+                self._restore(resume)
         self.engine.load(self.state)
         self.start_steps = self.steps
         self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)

@@ -75,9 +75,6 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
         if name not in TOP and name not in sections and name not in others:
             known = [*TOP, *sections]
             raise ConfigError(f"unknown setting {name}{suggest(name, known) or '; known: ' + ', '.join(known)}")
-    for name in sections:
-        if not isinstance(values.get(name, {}), Mapping):
-            raise ConfigError(f"{name} is a section of settings, got {values[name]!r}")
     made: dict[str, Any] = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
     env = env_spec(given["env"], values.get(env.name))
     train: TrainConfig = made["train"]
