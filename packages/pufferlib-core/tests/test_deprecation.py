@@ -50,5 +50,5 @@ def test_importing_does_not_warn_and_versions_are_checked():
         warnings.simplefilter("error")
         decorate = deprecated("0.2", "x")
         decorate(lambda: None)
-    with pytest.raises(ValueError, match="not enough values|invalid literal"):
+    with pytest.raises(ValueError, match="invalid literal"):
         deprecated("soon", "x")

@@ -18,7 +18,7 @@ from pufferlib_core.errors import ConfigError, EnvError, NativeError, NonFiniteE
 from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.spaces import Box, Discrete, MultiDiscrete, sample_allowed
 from pufferlib_core.traits import EnvSpec
-from pufferlib_core.vector import VecEnv, env_spec
+from pufferlib_core.vector import VecEnv, env_spec, vectorize
 
 SOURCE = Path(__file__).parent / "foreign/ladder.c"
 
@@ -72,7 +72,7 @@ def test_it_keeps_the_contract(ladder):
 
 @pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
 def test_masks_belong_to_the_observation_beside_them(ladder, mode):
-    vec = VecEnv(ladder, num_envs=40, threads=2, autoreset=mode, seed=1)
+    vec = vectorize(ladder, num_envs=40, threads=2, autoreset=mode, seed=1)
     ended = 0
     for _, _, step in climb(vec, 60):
         ground = step.obs[:, 0] == 0
@@ -86,7 +86,7 @@ def test_masks_belong_to_the_observation_beside_them(ladder, mode):
 
 
 def test_metrics_and_costs(ladder):
-    vec = VecEnv(ladder, num_envs=8, seed=1)
+    vec = vectorize(ladder, num_envs=8, seed=1)
     moves, ended = np.zeros(8), 0
     for _, action, step in climb(vec, 100):
         np.testing.assert_array_equal(step.cost, np.where(action == 2, 0.5, 0.0))
@@ -98,7 +98,7 @@ def test_metrics_and_costs(ladder):
 
 
 def test_segments_hold_masks_of_every_row(ladder):
-    one, two = (VecEnv(ladder, num_envs=33, seed=2) for _ in range(2))
+    one, two = (vectorize(ladder, num_envs=33, seed=2) for _ in range(2))
     one.reset(), two.reset()
     actions = np.ones((12, 33), np.int32)
     a, b = one.allocate(12), two.allocate(12)
@@ -112,12 +112,12 @@ def test_segments_hold_masks_of_every_row(ladder):
 
 
 def test_states_and_forks_carry_masks(ladder):
-    vec = VecEnv(ladder, num_envs=3)
+    vec = vectorize(ladder, num_envs=3)
     vec.reset()
     vec.step(np.array([1, 2, 2], np.int32))
     saved = vec.state()
     vec.fork(0, [2])
-    other = VecEnv(ladder, num_envs=3)
+    other = vectorize(ladder, num_envs=3)
     other.set_state(saved)
     stay = np.full(3, 2, np.int32)
     assert other.step(stay).action_mask[:, 0].tolist() == [1, 0, 0]
@@ -126,7 +126,7 @@ def test_states_and_forks_carry_masks(ladder):
 
 def test_settings_reach_the_environment():
     spec = env_spec("ladder_module:SPEC", {"rungs": 1})
-    vec = VecEnv(spec, num_envs=2)
+    vec = vectorize(spec, num_envs=2)
     vec.reset()
     assert vec.step(np.ones(2, np.int32)).terminated.tolist() == [1, 1]
     with pytest.raises(ConfigError, match=r"unknown setting ladder\.rung.*did you mean ladder\.rungs"):
@@ -134,12 +134,12 @@ def test_settings_reach_the_environment():
     with pytest.raises(ConfigError, match=r"ladder\.rungs=0 must be at least 1"):
         env_spec("ladder_module:SPEC", {"rungs": 0})
     with pytest.raises(NativeError, match="not legal"):  # past the checks of the config, the C side still looks
-        VecEnv(replace(spec, c_config=struct.pack("4i", 0, 0, 0, 0)), num_envs=1)
+        vectorize(replace(spec, c_config=struct.pack("4i", 0, 0, 0, 0)), num_envs=1)
 
 
 def test_spaces_must_match_its_table(ladder):
     with pytest.raises(EnvError, match="do not match"):
-        VecEnv(replace(ladder, action_space=MultiDiscrete([3, 3])), num_envs=1)
+        vectorize(replace(ladder, action_space=MultiDiscrete([3, 3])), num_envs=1)
 
 
 def test_training_never_takes_a_masked_action(ladder, tmp_path):
@@ -161,7 +161,7 @@ def test_training_never_takes_a_masked_action(ladder, tmp_path):
     np.testing.assert_allclose(logprob, 0, atol=1e-6)
     costs = []
     config = env_spec("ladder_module:SPEC", options["ladder"])
-    vec = VecEnv(config, num_envs=32, seed=5)
+    vec = vectorize(config, num_envs=32, seed=5)
     step = vec.reset()
     for t in range(50):  # sampled by the trained policy, staying (which alone costs) never comes
         step = vec.step(policy.act(step.obs, greedy=False, step=t, action_mask=step.action_mask)[0])

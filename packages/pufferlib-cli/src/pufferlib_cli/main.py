@@ -123,6 +123,8 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
 
     from pufferlib_core.errors import ConfigError, PufferError, UnknownName
 
+    if ":" in (getattr(args, "env", None) or ""):
+        sys.path.insert(0, os.getcwd())  # `module:attribute` beside which one works
     try:
         command = importlib.import_module(f"pufferlib_cli.commands.{args.command}")
         return int(command.run(args, rest))

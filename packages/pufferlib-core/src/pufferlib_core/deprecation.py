@@ -28,17 +28,18 @@ def deprecated(since: str, use: str) -> Callable[[T], T]:
 
     def decorate(target: T) -> T:
         message = f"{target.__qualname__} is deprecated since {since} and goes in {major}.{minor + 2}; use {use}"
-        called = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+        result: Any = target
+        called = result.__init__ if inspect.isclass(target) else target
 
         @functools.wraps(called)
         def warn(*args: Any, **kwargs: Any) -> Any:
             warnings.warn(message, DeprecationWarning, stacklevel=2)
             return called(*args, **kwargs)
 
-        result: Any = warn
         if inspect.isclass(target):
-            target.__init__ = warn  # type: ignore[misc]
-            result = target
+            result.__init__ = warn
+        else:
+            result = warn
         result.__doc__ = f"Deprecated since {since}: use {use}.\n\n{inspect.getdoc(target) or ''}".rstrip()
         return result  # type: ignore[no-any-return]
 

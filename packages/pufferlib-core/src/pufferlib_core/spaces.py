@@ -161,7 +161,7 @@ class MultiBinary:
     n: int
 
     def __post_init__(self) -> None:
-        _positive("MultiBinary: n", self.n)
+        _positive("MultiBinary: n", self.n, 20)
 
     dtype = "int32"
 
@@ -217,6 +217,26 @@ def from_json(values: dict[str, Any]) -> Space:
     raise SpaceError(f"not the description of a space: unknown type {kind!r}")
 
 
+def from_gymnasium(space: Any) -> Space:
+    """The space that a space of Gymnasium describes, told by its attributes: the package itself is not needed.
+
+    Raises:
+        SpaceError: if it is of another kind, or a Discrete that does not start at 0.
+    """
+    kind = type(space).__name__
+    if kind == "Box":
+        return Box(space.low, space.high, space.shape, space.dtype)
+    if kind == "Discrete":
+        if getattr(space, "start", 0) != 0:
+            raise SpaceError(f"Discrete must start at 0, got start={space.start}")
+        return Discrete(int(space.n))
+    if kind == "MultiDiscrete" and np.ndim(space.nvec) == 1:
+        return MultiDiscrete(np.asarray(space.nvec).tolist())
+    if kind == "MultiBinary" and np.ndim(space.n) == 0:
+        return MultiBinary(int(space.n))
+    raise SpaceError(f"spaces of kind {space} are not supported")
+
+
 def sample_allowed(space: Space, rng: np.random.Generator, action_mask: Array | None) -> Array:
     """A uniform value among the choices that a mask (logits,) allows; any value if it is None."""
     if action_mask is None or isinstance(space, Box):
@@ -232,9 +252,9 @@ def fingerprint(*spaces: Space) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _positive(where: str, n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise SpaceError(f"{where}={n!r} must be a whole number, at least 1")
+def _positive(where: str, n: int, bits: int = 31) -> None:
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n < 1 << bits:
+        raise SpaceError(f"{where}={n!r} must be a whole number in [1, 2^{bits})")
 
 
 def _finite_json(x: float) -> float | str:

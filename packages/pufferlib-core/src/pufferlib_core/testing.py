@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pufferlib_core.errors import EnvError
+from pufferlib_core.native import Array
 from pufferlib_core.seeding import STREAM_SAMPLE
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import ByteArray, EnvSpec
-from pufferlib_core.vector import VecEnv
+from pufferlib_core.vector import vectorize
 
 
 def _allows(action_mask: ByteArray, spec: EnvSpec) -> bool:
@@ -19,42 +20,60 @@ def _allows(action_mask: ByteArray, spec: EnvSpec) -> bool:
 
 
 def check_env(spec: EnvSpec, *, steps: int = 300, num_envs: int = 37) -> None:
-    """Runs an environment against the contract of puffer/env.h.
+    """Runs an environment against the contract of puffer/env.h, or of `BatchEnv`.
 
-    Observations and rewards are finite and observations stay inside their space; equal seeds give equal trajectories,
-    whatever the threads and the number of environments; action masks allow something; a saved state continues bit for bit.
+    Observations and rewards are finite and observations stay inside their space; equal seeds give equal trajectories;
+    action masks allow something. Of native ones also: trajectories depend neither on threads nor on the number of
+    environments, and a saved state continues bit for bit.
 
     Raises:
         EnvError: saying which rule was broken, and where.
     """
     rng = np.random.default_rng(STREAM_SAMPLE)
     actions = np.stack([[spec.action_space.sample(rng) for _ in range(num_envs)] for _ in range(steps)])
-    whole = VecEnv(spec, num_envs=num_envs, seed=7)
-    threaded = VecEnv(spec, num_envs=num_envs, seed=7, threads=2)
-    fewer = VecEnv(spec, num_envs=1, seed=7)
-    for vec in (whole, threaded, fewer):
+    whole, again = (vectorize(spec, num_envs=num_envs, seed=7, threads=threads) for threads in (1, 2))
+    for vec in (whole, again):
         vec.reset()
     low, high = (np.asarray(b, np.float32).reshape(spec.obs_space.shape) for b in (spec.obs_space.low, spec.obs_space.high))
-    saved: dict[str, np.ndarray] = {}
-    after: list[bytes] = []
+    planes = ("obs", "reward", "cost", "terminated", "truncated", "valid")
     for t in range(steps):
-        if t == steps // 2:
-            saved = whole.state()
-        a, b, c = (vec.step(actions[t][: vec.num_envs]) for vec in (whole, threaded, fewer))
+        a, b = (vec.step(actions[t]) for vec in (whole, again))
         if not (np.isfinite(a.obs).all() and np.isfinite(a.reward).all()):
             raise EnvError(f"{spec.name}: NaN or infinity at step {t}")
         if ((a.obs < low) | (a.obs > high)).any():
             raise EnvError(f"{spec.name}: an observation leaves its space at step {t}")
-        planes = ("obs", "reward", "cost", "terminated", "truncated", "valid")
         if any(not np.array_equal(getattr(a, plane), getattr(b, plane)) for plane in planes):
-            raise EnvError(f"{spec.name}: two threads give another trajectory at step {t}")
+            raise EnvError(f"{spec.name}: the same seed (on two threads) gives another trajectory at step {t}")
         if a.action_mask is not None and not _allows(a.action_mask, spec):
             raise EnvError(f"{spec.name}: an action mask allows nothing at step {t}")
-        if a.obs[:1].tobytes() != c.obs.tobytes() or a.reward[0] != c.reward[0]:
+    if whole.exact:
+        _check_rows(spec, actions)
+        _check_states(spec, actions)
+    for vec in (whole, again):
+        vec.close()
+
+
+def _check_rows(spec: EnvSpec, actions: Array) -> None:
+    """Environment 0 takes the same course among many and alone."""
+    many, alone = (vectorize(spec, num_envs=n, seed=7) for n in (actions.shape[1], 1))
+    for vec in (many, alone):
+        vec.reset()
+    for t, action in enumerate(actions):
+        a, b = many.step(action), alone.step(action[:1])
+        if a.obs[:1].tobytes() != b.obs.tobytes() or a.reward[0] != b.reward[0]:
             raise EnvError(f"{spec.name}: environment 0 depends on the number of environments at step {t}")
-        if t >= steps // 2:
-            after.append(a.obs.tobytes())
-    whole.set_state(saved)
-    for k, t in enumerate(range(steps // 2, steps)):
-        if whole.step(actions[t]).obs.tobytes() != after[k]:
+
+
+def _check_states(spec: EnvSpec, actions: Array) -> None:
+    """A state taken half way continues as the environments did."""
+    vec = vectorize(spec, num_envs=actions.shape[1], seed=7)
+    vec.reset()
+    half = len(actions) // 2
+    for action in actions[:half]:
+        vec.step(action)
+    saved = vec.state()
+    went = [vec.step(action).obs.tobytes() for action in actions[half:]]
+    vec.set_state(saved)
+    for k, action in enumerate(actions[half:]):
+        if vec.step(action).obs.tobytes() != went[k]:
             raise EnvError(f"{spec.name}: a restored state does not continue bit for bit, {k} steps on")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pufferlib_core.errors import EnvError
 from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 
 ActionSpace = Discrete | MultiDiscrete | MultiBinary | Box
@@ -27,18 +28,42 @@ class Keys:
     idle: float | None = None  # the action while no key is pressed; None: the environment waits
 
 
+class BatchEnv(Protocol):
+    """N environments written in Python as one object that writes whole rows: the fast way with NumPy.
+
+    `out` holds the arrays of a `Step`. Time limit, statistics, final observations and autoreset are kept around it.
+    """
+
+    def reset(self, rows: npt.NDArray[np.int64], out: Step) -> None:
+        """Starts new episodes in these rows and writes their first observations into `out.obs[rows]`."""
+
+    def step(self, action: npt.NDArray[Any], out: Step) -> None:
+        """Takes the action of every row and writes `obs`, `reward`, `terminated`, `truncated` and `cost` of `out`.
+
+        The last three come as 0. Rows whose episode has ended, while they wait for a reset, may hold anything.
+        """
+
+    def close(self) -> None:
+        """Called once at the end."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
-    """An environment as others see it.
+    """An environment as others see it; it has either a C table or a batch.
 
     `table(isa)` gives the address of its C function table (puffer/env.h) for an instruction set.
+    `batch(num_envs, seed)` makes a `BatchEnv`, whose only randomness comes from the seed sequence.
+
+    Raises:
+        EnvError: if it has neither or both.
     """
 
     name: str
     obs_space: Box
     action_space: ActionSpace
-    max_episode_steps: int
-    table: Callable[[int], int]
+    max_episode_steps: int = 0  # the time limit kept for it; 0: none
+    table: Callable[[int], int] | None = None
+    batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     preset: Mapping[str, Any] = field(default_factory=dict)  # settings that solve it without flags
     render_ansi: Callable[[FloatArray], str] | None = None  # of one observation
     render_rgb: Callable[[FloatArray], ByteArray] | None = None  # (height, width, 3)
@@ -47,6 +72,12 @@ class EnvSpec:
     config: Any = None  # its settings, a frozen dataclass of `option`s; None: it has none
     c_config: bytes = b""  # the C struct of `config`; empty: the defaults of the C side
     configure: Callable[[Any], EnvSpec] | None = None  # the same environment with other settings
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.batch is None):
+            raise EnvError(
+                f"{self.name}: an environment has either a C table or a batch, got {'both' if self.table else 'neither'}"
+            )
 
     @property
     def spaces(self) -> tuple[Space, Space]:

@@ -19,7 +19,7 @@ from pufferlib_core.loops.api import train
 from pufferlib_core.native import Pool, gae, isa, isa_names
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box
-from pufferlib_core.vector import VecEnv, env_spec
+from pufferlib_core.vector import VecEnv, env_spec, vectorize
 
 from pufferlib_cli.options import whole
 
@@ -55,7 +55,7 @@ def random_actions(vec: VecEnv, steps: int) -> Any:
 
 def simulation(name: str, num_envs: int, threads: int, budget: float) -> list[Result]:
     """Random actions that change every step: one call a step, and one call for 32 steps."""
-    vec = VecEnv(env_spec(name), num_envs=num_envs, threads=threads)
+    vec = vectorize(env_spec(name), num_envs=num_envs, threads=threads)
     vec.reset()
     actions = random_actions(vec, 32)
     segment = vec.allocate(32)
@@ -83,7 +83,7 @@ def inference(name: str, num_envs: int, threads: int, budget: float) -> list[Res
     pool = Pool(threads)
     native = get_backend("native", "infer")
     policy = native.NativePolicy(policy_spec, native.initial_params(policy_spec, 0), None, pool)
-    vec = VecEnv(spec, num_envs=num_envs, pool=pool)
+    vec = vectorize(spec, num_envs=num_envs, pool=pool)
     latest = vec.reset()  # its arrays are overwritten by each step
     obs = latest.obs.copy()
     common = {"env": name, "num_envs": num_envs, "threads": threads, "network": "64x64 tanh"}

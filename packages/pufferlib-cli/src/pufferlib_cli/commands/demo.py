@@ -16,7 +16,7 @@ from pufferlib_core.loops.evaluate import trained_env
 from pufferlib_core.seeding import STREAM_SAMPLE
 from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
 from pufferlib_core.traits import EnvSpec, Keys
-from pufferlib_core.vector import VecEnv, env_spec
+from pufferlib_core.vector import env_spec, vectorize
 
 from pufferlib_cli.keyboard import Keyboard
 from pufferlib_cli.options import whole
@@ -35,7 +35,7 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
         if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
             raise CheckpointError(f"{saved.path} was trained on {saved.manifest.get('env')}, not on {env}")
         policy = policy_of(saved)
-    vec = VecEnv(spec, num_envs=1, threads=1, seed=seed)
+    vec = vectorize(spec, num_envs=1, threads=1, seed=seed)
     rng = np.random.default_rng([seed, STREAM_SAMPLE])
     step, reward, episodes = vec.reset(), 0.0, 0
     live = sys.stdout.isatty()
@@ -73,7 +73,7 @@ def play_by_hand(env: str, *, steps: int, fps: float, seed: int) -> dict[str, fl
     """Lets a person play; escape or q (unless the environment uses it) ends the game."""
     spec = env_spec(env)
     keys = keys_of(spec)
-    vec = VecEnv(spec, num_envs=1, threads=1, seed=seed)
+    vec = vectorize(spec, num_envs=1, threads=1, seed=seed)
     vec.reset()
     reward, episodes, t, ended = 0.0, 0, 0, ""
     legend = "  ".join(f"{key}: {action:g}" for key, action in keys.actions.items())

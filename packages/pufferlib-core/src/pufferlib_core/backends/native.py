@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pufferlib_core.backends import BackendSpec
+from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import EnvError, NonFiniteError, ShapeError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, pointer
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.policies import PolicySpec, Tensor
+from pufferlib_core.vector import NativeVec, VecEnv
 
 if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
-    from pufferlib_core.vector import VecEnv
 
 SPEC = BackendSpec(
     name="native",
@@ -182,6 +183,8 @@ class NativeEngine:
         Raises:
             NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
         """
+        if not isinstance(vec, NativeVec):
+            return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
         s = ffi.new("puf_segment *")
         for name in ("obs", "logprob", "value", "next_value", "reward", "cost", "final_obs"):
             setattr(s, name, ffi.from_buffer("float[]", getattr(segment, name)))
@@ -267,13 +270,14 @@ def join_params(spec: PolicySpec, tensors: Mapping[str, Array]) -> Array:
     Raises:
         ShapeError: if one is missing, or has the wrong shape or dtype.
     """
-    flat = aligned_zeros(spec.params, np.float32)
     for t in spec.tensors():
         array = tensors.get(t.name)
         if array is None or array.shape != t.shape or array.dtype != np.float32:
             came = "it is missing" if array is None else f"got {array.dtype} {array.shape}"
             raise ShapeError(f"tensor {t.name} must be float32 {t.shape}; {came}")
-        flat[t.offset : t.offset + t.size] = array.ravel()
+    flat = aligned_zeros(spec.params, np.float32)  # only now: the sizes are those of tensors that exist
+    for t in spec.tensors():
+        flat[t.offset : t.offset + t.size] = tensors[t.name].ravel()
     return flat
 
 

@@ -70,7 +70,7 @@ def train(
     checkpoint = None if resume is None else load_checkpoint(resume)
     if checkpoint is not None and env is not None and checkpoint.manifest.get("env") != env:
         raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {env}")
-    base: Mapping[str, Any] = {}
+    base: dict[str, Any] = {}
     if checkpoint is not None:
         with reading(checkpoint.path):  # an absent stop_return means none, not the preset's
             base = checkpoint.state["settings"]

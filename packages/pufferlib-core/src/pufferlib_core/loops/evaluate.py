@@ -13,7 +13,7 @@ from pufferlib_core.loops.api import policy_of
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.spaces import fingerprint
 from pufferlib_core.traits import EnvSpec
-from pufferlib_core.vector import VecEnv, env_spec
+from pufferlib_core.vector import env_spec, vectorize
 
 MAX_ENVS = 256
 
@@ -62,7 +62,7 @@ def evaluate(
     policy = policy_of(saved, backend=backend)
     num_envs = next(n for n in range(min(episodes, MAX_ENVS), 0, -1) if episodes % n == 0)
     each = episodes // num_envs
-    vec = VecEnv(spec, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)
+    vec = vectorize(spec, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)
     step = vec.reset()
     played = np.zeros(num_envs, np.int64)
     returns, lengths = np.zeros((num_envs, each)), np.zeros((num_envs, each))

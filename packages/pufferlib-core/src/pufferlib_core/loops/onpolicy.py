@@ -20,8 +20,11 @@ from pufferlib_core.loops.episodes import WINDOW, Episodes
 from pufferlib_core.loops.settings import Settings
 from pufferlib_core.native import Pool, default_threads
 from pufferlib_core.policies import PolicySpec
-from pufferlib_core.traits import Callback, EnvSpec, Logger, Progress
-from pufferlib_core.vector import VecEnv
+from pufferlib_core.traits import Callback, EnvSpec, Logger, Progress, Step
+from pufferlib_core.vector import vectorize
+
+EXACT = "native environments in synchronous mode on the native back end"
+NOT_EXACT = "environments written in Python start new episodes on resume"
 
 
 class Run:
@@ -40,7 +43,7 @@ class Run:
         backend = get_backend(settings.backend, algorithm.capability)
         self.policy_spec = PolicySpec(obs_space=env.obs_space, action_space=env.action_space, config=settings.policy)
         self.pool = Pool(settings.train.threads or default_threads(n))
-        self.vec = VecEnv(env, num_envs=n, seed=settings.seed, pool=self.pool)
+        self.vec = vectorize(env, num_envs=n, seed=settings.seed, pool=self.pool)
         self.algorithm = algorithm
         self.engine = backend.make_engine(self.policy_spec, settings.options, num_envs=n, seed=settings.seed, pool=self.pool)
         self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)
@@ -49,7 +52,7 @@ class Run:
         self.steps = 0  # of all environments together
         self.best = -math.inf
         if resume is None:
-            self._first(self.vec.reset()._asdict())
+            self._first(self.vec.reset())
         else:
             with reading(resume.path):
                 self._restore(resume)
@@ -65,13 +68,13 @@ class Run:
                 f"{self.settings.env}"
             )
         envs = checkpoint.files["envs"]
-        if len(envs["records"]) != self.settings.train.num_envs:
+        if len(envs["obs"]) != self.settings.train.num_envs:
             raise CheckpointError(
-                f"{checkpoint.path} holds {len(envs['records'])} environments, the settings say "
+                f"{checkpoint.path} holds {len(envs['obs'])} environments, the settings say "
                 f"{self.settings.train.num_envs}: train.num_envs cannot change on resume"
             )
         self.vec.set_state(envs)
-        self._first(envs)
+        self._first(self.vec.latest)
         saved = checkpoint.files["policy"] | checkpoint.files["trainer"]
         for name, array in self.state.items():
             came = saved.get(name)
@@ -83,11 +86,11 @@ class Run:
         self.best = checkpoint.state["best"] if checkpoint.state["best"] is not None else -math.inf
         self.episodes.load(checkpoint.state["episodes"])
 
-    def _first(self, step: Mapping[str, Any]) -> None:
+    def _first(self, step: Step) -> None:
         """Row 0 of the segment."""
-        self.segment.obs[0] = step["obs"]
-        if self.segment.action_mask is not None:
-            self.segment.action_mask[0] = step["action_mask"]
+        self.segment.obs[0] = step.obs
+        if self.segment.action_mask is not None and step.action_mask is not None:
+            self.segment.action_mask[0] = step.action_mask
 
     @property
     def done(self) -> bool:
@@ -144,8 +147,8 @@ class Run:
                 "seed": self.settings.seed,
                 "policy": self.policy_spec.to_json(),
                 "space_fingerprint": self.policy_spec.space_fingerprint,
-                "exact": True,
-                "exact_reason": "native environments in synchronous mode on the native back end",
+                "exact": self.vec.exact,
+                "exact_reason": EXACT if self.vec.exact else NOT_EXACT,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         )

@@ -1,0 +1,212 @@
+"""What every kind of vector environment shares: planes, segments, the contract of a step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pufferlib_core.data import Segment, aligned_zeros
+from pufferlib_core.errors import ConfigError, EnvError, ShapeError, UnknownName
+from pufferlib_core.native import Array, pointer
+from pufferlib_core.seeding import check_seed
+from pufferlib_core.spaces import Box
+from pufferlib_core.traits import EPISODE, EnvSpec, Step
+
+AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
+
+
+class VecEnv(ABC):
+    """N environments of one kind, stepped together into flat arrays; `make_vec` makes one.
+
+    The trajectory of environment i depends on (seed, i) and its actions: not on threads, nor, for native ones, on N or
+    the instruction set. One Python thread at a time.
+
+    Args:
+        spec: the environment.
+        num_envs: N.
+        autoreset: `same_step` (the step that ends an episode returns the first observation of the next), `next_step`
+            (the step after it ignores the action, resets and is not valid) or `disabled`.
+        seed: of all streams.
+        first_stream: stream of environment 0; evaluation uses its own.
+        mask_size: choices that action masks speak of; 0: no masks.
+    """
+
+    exact = False  # whether `set_state` continues bit for bit
+
+    def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int, mask_size: int) -> None:
+        self.spec = spec
+        self.num_envs = num_envs
+        self.autoreset = autoreset
+        self.seed = check_seed(seed)
+        self.obs_space = spec.obs_space
+        self.action_space = spec.action_space
+        self._first_stream = first_stream
+        n = num_envs
+        self.action_dtype = np.dtype(np.float32 if isinstance(spec.action_space, Box) else np.int32)
+        self.action_shape = (n, *spec.action_space.shape)
+        obs = (n, *spec.obs_space.shape)
+        self._step = Step(
+            aligned_zeros(obs, np.float32), aligned_zeros(n, np.float32), aligned_zeros(n, np.float32),
+            aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8),
+            aligned_zeros(obs, np.float32), aligned_zeros(n, EPISODE),
+            aligned_zeros((n, mask_size), np.uint8) if mask_size else None, 0,
+        )  # fmt: skip
+        self._started = False
+        self._pending: Step | None = None
+
+    @abstractmethod
+    def _restart(self) -> None:
+        """Fresh streams of `self.seed`."""
+
+    @abstractmethod
+    def _reset(self, mask: Array | None) -> None:
+        """New episodes where mask (N,) is not 0, or everywhere; writes their first rows into `self._step`."""
+
+    @abstractmethod
+    def _advance(self, action: Array, rows: Step) -> int:
+        """Steps, writes `rows`, returns the number of finished episodes.
+
+        Raises:
+            ShapeError: if the action has the wrong dtype or shape.
+            EnvError: if a discrete action is out of range. In both cases nothing was stepped.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Array]:
+        """What `set_state` needs to go on: arrays, with `obs` among them."""
+
+    @abstractmethod
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Goes on from what `state` returned, in these or other environments of the same kind and number.
+
+        Raises:
+            ShapeError: if it is of another kind or number.
+        """
+
+    @property
+    def latest(self) -> Step:
+        """The rows of the last reset, step without `out`, or `set_state`."""
+        return self._step
+
+    def reset(self, seed: int | None = None) -> Step:
+        """Starts new episodes everywhere; with a seed, from fresh streams of that seed."""
+        if seed is not None:
+            self.seed = check_seed(seed)
+            self._restart()
+        step = self._step
+        self._reset(None)
+        for plane in (step.reward, step.cost, step.terminated, step.truncated):
+            plane.fill(0)
+        step.valid.fill(1)
+        self._started = True
+        return step
+
+    def reset_some(self, mask: Array) -> Step:
+        """Starts new episodes where mask (N,) is true: what `disabled` autoreset needs."""
+        chosen = np.ascontiguousarray(mask, np.uint8)
+        if chosen.shape != (self.num_envs,):
+            raise ShapeError(f"mask must have shape {(self.num_envs,)}, got {chosen.shape}")
+        self._reset(chosen)
+        return self._step
+
+    def step(self, action: Array, out: tuple[Segment, int] | None = None) -> Step:
+        """One step of every environment, written in place into row t of a segment when `out` is (segment, t).
+
+        Raises:
+            ShapeError: if the action has the wrong dtype or shape.
+            EnvError: before the first reset, or if a discrete action is out of range (nothing was stepped).
+        """
+        if not self._started:
+            raise EnvError(f"{self.spec.name}: call reset() before step()")
+        if out is None:
+            finished = self._advance(action, self._step)
+            return Step._make((*self._step[:-1], finished)) if finished else self._step
+        segment, t = out
+        rows = self._rows(segment, t)
+        finished = self._advance(action, rows)
+        segment.action[t] = action
+        return rows._replace(finished=finished)
+
+    def _rows(self, segment: Segment, t: int) -> Step:
+        if not 0 <= t < segment.steps or segment.envs != self.num_envs:
+            raise ShapeError(f"row {t} of {segment.envs} environments is not in a segment for {self.num_envs}")
+        return Step(
+            segment.obs[t + 1], segment.reward[t], segment.cost[t], segment.terminated[t], segment.truncated[t],
+            segment.valid[t], segment.final_obs, segment.log[t],
+            None if segment.action_mask is None else segment.action_mask[t + 1], 0,
+        )  # fmt: skip
+
+    def run(self, actions: Array, segment: Segment) -> int:
+        """T steps with given actions (T, N, ...): as T calls of `step` into the segment, which keeps its own actions.
+
+        Returns:
+            Episodes that ended.
+        """
+        if not self._started:
+            raise EnvError(f"{self.spec.name}: call reset() before run()")
+        pointer(actions, "actions", self.action_dtype, (segment.steps, *self.action_shape))
+        return sum(self._advance(action, self._rows(segment, t)) for t, action in enumerate(actions))
+
+    def _is_closed(self) -> EnvError:
+        return EnvError(f"{self.spec.name}: the environments are closed")
+
+    def _pointer(self, action: Array) -> Any:
+        return pointer(action, "action", self.action_dtype, self.action_shape)
+
+    def _refuse(self, action: Array) -> None:
+        nvec = () if isinstance(self.action_space, Box) else self.action_space.nvec
+        wrong = np.argwhere((action < 0) | (action >= np.asarray(nvec if self.action_space.shape else nvec[0])))
+        at = wrong[0].tolist() if len(wrong) else []
+        raise EnvError(f"{self.spec.name}: action{at} = {action[tuple(at)] if at else '?'} is outside its space {nvec}")
+
+    def send(self, action: Array) -> None:
+        """Steps; `recv` returns the result."""
+        if self._pending is not None:
+            raise EnvError(f"{self.spec.name}: send() twice without recv()")
+        self._pending = self.step(action)
+
+    def recv(self) -> Step:
+        """The result of the last `send`."""
+        if self._pending is None:
+            raise EnvError(f"{self.spec.name}: recv() without send()")
+        step, self._pending = self._pending, None
+        return step
+
+    def allocate(self, steps: int) -> Segment:
+        """Memory for a segment of `steps` steps of these environments."""
+        if steps < 1:
+            raise ConfigError(f"a segment needs at least 1 step, got {steps}")
+        masks = self._step.action_mask
+        return Segment.allocate(
+            steps, self.num_envs, self.obs_space.shape, self.action_space.shape, self.action_dtype,
+            0 if masks is None else masks.shape[1],
+        )  # fmt: skip
+
+    def fork(self, source: int, targets: Array | list[int]) -> None:
+        """Gives environments `targets` the whole state of environment `source`, its random stream included.
+
+        Raises:
+            EnvError: if these environments cannot be copied.
+        """
+        raise EnvError(f"{self.spec.name}: only native environments can be forked")
+
+    def render(self, env: int = 0, mode: str = "ansi") -> str | Array:
+        """A drawing of one environment: text (`ansi`) or uint8 (height, width, 3) (`rgb_array`).
+
+        Raises:
+            EnvError: if the environment has no such drawing.
+        """
+        draw = {"ansi": self.spec.render_ansi, "rgb_array": self.spec.render_rgb}
+        if mode not in draw:
+            raise UnknownName("render mode", mode, draw)
+        function = draw[mode]
+        if function is None:
+            raise EnvError(f"{self.spec.name} has no {mode} rendering")
+        return function(self._step.obs[env])
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the use of the environments; calling it again does nothing."""

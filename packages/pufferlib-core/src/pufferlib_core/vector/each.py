@@ -1,0 +1,86 @@
+"""Environments with the interface of Gymnasium, one Python object each, as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pufferlib_core.errors import EnvError, SpaceError
+from pufferlib_core.native import Array
+from pufferlib_core.spaces import Box, Discrete
+from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
+from pufferlib_core.traits import EnvSpec, Step
+
+
+def is_gymnasium(value: Any) -> bool:
+    """Whether an object has what Gymnasium's environments have; the package itself is not needed."""
+    return all(hasattr(value, name) for name in ("reset", "step", "observation_space", "action_space"))
+
+
+def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
+    """The environment that a factory of Gymnasium's kind makes.
+
+    Args:
+        name: what to call it.
+        factory: makes one environment.
+        first: one that was made to look at its spaces; it is closed.
+
+    Raises:
+        EnvError: if its spaces are of kinds that are not supported.
+    """
+    try:
+        obs_space, action_space = (space_from_gymnasium(space) for space in (first.observation_space, first.action_space))
+        if not isinstance(obs_space, Box):
+            raise SpaceError(f"observations must be a Box, got {type(obs_space).__name__}")
+    except SpaceError as error:
+        raise EnvError(f"{name}: {error}") from error
+    _close(first)
+    return EnvSpec(
+        name=name,
+        obs_space=obs_space,
+        action_space=action_space,
+        max_episode_steps=0,  # such environments truncate by themselves
+        batch=lambda num_envs, seed: EachEnv(factory, num_envs, seed, action_space),
+        description=(type(first).__doc__ or "").strip().partition("\n")[0],
+    )
+
+
+def _close(env: Any) -> None:
+    if hasattr(env, "close"):
+        env.close()
+
+
+class EachEnv:
+    """A batch of separate environments, stepped one after the other; row i is seeded by the i-th child of `seed`."""
+
+    def __init__(self, factory: Callable[[], Any], num_envs: int, seed: np.random.SeedSequence, action_space: Any) -> None:
+        self._envs = [factory() for _ in range(num_envs)]
+        self._seeds: list[int | None] = [int(child.generate_state(1)[0]) >> 1 for child in seed.spawn(num_envs)]
+        self._over = [False] * num_envs
+        self._single = isinstance(action_space, Discrete)
+
+    def reset(self, rows: Array, out: Step) -> None:
+        """New episodes; the first one of each environment is seeded."""
+        for i in rows.tolist():
+            obs, _ = self._envs[i].reset(seed=self._seeds[i])
+            self._seeds[i] = None
+            self._over[i] = False
+            out.obs[i] = obs
+
+    def step(self, action: Array, out: Step) -> None:
+        """One step of every environment whose episode goes on."""
+        for i, env in enumerate(self._envs):
+            if self._over[i]:
+                continue
+            chosen = int(action[i]) if self._single else action[i]
+            out.obs[i], out.reward[i], terminated, truncated, info = env.step(chosen)
+            out.terminated[i], out.truncated[i] = bool(terminated), bool(truncated)
+            out.cost[i] = info.get("cost", 0.0)
+            self._over[i] = bool(terminated or truncated)
+
+    def close(self) -> None:
+        """Closes every environment."""
+        for env in self._envs:
+            _close(env)

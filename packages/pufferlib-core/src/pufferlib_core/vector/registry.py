@@ -1,0 +1,88 @@
+"""Environments by name: installed ones, and `module:attribute` of a user."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from pufferlib_core.config import from_dict, to_dict
+from pufferlib_core.errors import ConfigError, EnvError, UnknownName, require
+from pufferlib_core.traits import EnvSpec
+from pufferlib_core.vector.each import from_gymnasium, is_gymnasium
+
+
+def env_names() -> list[str]:
+    """Names of the installed native environments."""
+    return sorted({entry.name for entry in entry_points(group="pufferlib.envs")})
+
+
+def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
+    """The environment of a name.
+
+    Args:
+        name: of an installed environment (`cartpole`); `gymnasium:<id>`; or `module:attribute`, where the attribute is
+            an EnvSpec, or a function or class that returns one or an environment with the interface of Gymnasium.
+        config: its own settings, where they differ from its defaults.
+
+    Raises:
+        UnknownName: if no package brings it.
+        EnvError: if two packages bring it, or the factory gives something else.
+        ConfigError: if a setting is unknown or not legal.
+    """
+    spec = _registered(name)
+    if not config:
+        return spec
+    if spec.configure is None:
+        raise ConfigError(f"{spec.name} has no settings, got {', '.join(config)}")
+    return spec.configure(from_dict(type(spec.config), to_dict(spec.config) | dict(config), spec.name))
+
+
+@functools.cache
+def _registered(name: str) -> EnvSpec:
+    if ":" in name:
+        return _from_factory(name)
+    found = [entry for entry in entry_points(group="pufferlib.envs") if entry.name == name]
+    if not found:
+        raise UnknownName("environment", name, env_names())
+    owners = sorted({entry.dist.name if entry.dist else "?" for entry in found})
+    if len(owners) > 1:
+        raise EnvError(f"environment {name!r} is brought by {' and '.join(owners)}: uninstall one of them")
+    spec = found[0].load()
+    if not isinstance(spec, EnvSpec):
+        raise EnvError(f"environment {name!r} of {owners[0]} must be an EnvSpec, got {type(spec).__name__}")
+    return spec
+
+
+def _from_factory(name: str) -> EnvSpec:
+    module, _, attribute = name.partition(":")
+    if module == "gymnasium":
+        return _from_gymnasium(attribute)
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise EnvError(f"environment {name!r}: no module named {error.name!r}") from error
+    except AttributeError as error:
+        raise EnvError(f"environment {name!r}: {module} has no {attribute!r}") from error
+    result = made() if callable(made) else made
+    if isinstance(result, EnvSpec):
+        return result
+    if callable(made) and is_gymnasium(result):
+        return from_gymnasium(attribute.lower(), made, result)
+    raise EnvError(
+        f"environment {name!r} must be an EnvSpec, or return one or an environment with the interface of Gymnasium; "
+        f"got {type(result).__name__}"
+    )
+
+
+def _from_gymnasium(environment_id: str) -> EnvSpec:
+    """Environment of an id of Gymnasium's own registry."""
+    package = require("gymnasium", "gymnasium")
+    factory = functools.partial(package.make, environment_id)
+    try:
+        first = factory()
+    except package.error.Error as error:
+        raise EnvError(f"gymnasium:{environment_id}: {error}") from error
+    return from_gymnasium(environment_id, factory, first)
