@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pufferlib_core.policies import PolicySpec
     from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
     from pufferlib_core.testing import check_env
-    from pufferlib_core.traits import EnvSpec, Step
-    from pufferlib_core.vector import VecEnv, make_vec
+    from pufferlib_core.traits import BatchEnv, EnvSpec, Progress, Step
+    from pufferlib_core.vector import VecEnv, env_spec, make_vec
 
 __version__ = "0.1.0"
 
@@ -40,13 +40,17 @@ _WHERE = {
     "MultiBinary": "spaces",
     "MultiDiscrete": "spaces",
     "check_env": "testing",
+    "BatchEnv": "traits",
     "EnvSpec": "traits",
+    "Progress": "traits",
     "Step": "traits",
     "VecEnv": "vector",
+    "env_spec": "vector",
     "make_vec": "vector",
 }
 
 __all__ = [
+    "BatchEnv",
     "Box",
     "Checkpoint",
     "Discrete",
@@ -54,11 +58,13 @@ __all__ = [
     "MultiBinary",
     "MultiDiscrete",
     "PolicySpec",
+    "Progress",
     "PufferError",
     "Step",
     "VecEnv",
     "__version__",
     "check_env",
+    "env_spec",
     "evaluate",
     "gae",
     "include_dir",
