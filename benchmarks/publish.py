@@ -1,4 +1,4 @@
-"""Writes the figures of one results file into README.md and docs/performance.md, between their `figures` marks.
+"""Writes the figures of one results file into README.md and docs/explanation/performance.md, between their `figures` marks.
 
 `uv run python benchmarks/publish.py benchmarks/results/<machine>.json`; benchmarks/run.py does it at its end.
 """
@@ -26,9 +26,9 @@ def millions(value: float) -> str:
     return f"{value / 1e6:,.{0 if value >= 1e8 else 1 if value >= 1e7 else 2}f} M"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A markdown table, first column to the left."""
-    lines = [head, ("---", *["---:"] * (len(head) - 1)), *rows]
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, text: bool = False) -> str:
+    """A markdown table; every column but the first is numbers, to the right, unless all of it is text."""
+    lines = [head, ("---", *["---" if text else "---:"] * (len(head) - 1)), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -136,7 +136,7 @@ def publish(path: Path) -> None:
     users, start = main_figures(results, machine["cores"]), start_figures(results)
     replace(ROOT / "README.md", f"{where}\n\n{users}\n\n{start}")
     parts = (where, users, start, core_figures(results, machine["cores"]), isa_figures(results))
-    replace(ROOT / "docs/performance.md", "\n\n".join(parts))
+    replace(ROOT / "docs/explanation/performance.md", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

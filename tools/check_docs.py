@@ -26,7 +26,7 @@ LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\
 REFERENCE = re.compile(r"^ {0,3}\[[^\]^]+\]:\s+<?(\S+?)>?\s*$")
 PROGRAM = """
 import doctest, sys
-namespace = {"__name__": "__main__"}
+namespace = globals()  # that of `__main__`, where `__main__:name` looks
 for name, line, source in BLOCKS:
     if ">>>" in source:
         test = doctest.DocTestParser().get_doctest(source, namespace, name, name, line - 1)

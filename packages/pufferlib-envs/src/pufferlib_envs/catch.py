@@ -7,7 +7,7 @@ from typing import Any
 
 from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
-from pufferlib_core.traits import Keys
+from pufferlib_core.traits import FloatArray, Keys
 
 from pufferlib_envs._spec import native_env
 from pufferlib_envs.boards import board_ansi, board_rgb
@@ -23,10 +23,18 @@ class CatchConfig:
 
 def _shape(config: CatchConfig) -> dict[str, Any]:
     board = (config.rows, config.columns)
+    ansi, rgb = board_ansi(*board, {1: "o", 2: "="}), board_rgb(*board, {1: (204, 77, 77), 2: (66, 133, 244)})
+
+    def marked(obs: FloatArray) -> FloatArray:
+        """The board with 2 in the bottom row, where the paddle is."""
+        cells = obs.copy()
+        cells[-config.columns :] *= 2
+        return cells
+
     return {
         "obs_space": Box(0.0, 1.0, (config.rows * config.columns,)),
-        "render_ansi": board_ansi(*board, {1: "#"}),
-        "render_rgb": board_rgb(*board, {1: (204, 77, 77)}),
+        "render_ansi": lambda obs: ansi(marked(obs)),
+        "render_rgb": lambda obs: rgb(marked(obs)),
     }
 
 

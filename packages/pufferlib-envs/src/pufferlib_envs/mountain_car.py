@@ -10,7 +10,7 @@ from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.traits import Keys
 
 from pufferlib_envs._spec import native_env
-from pufferlib_envs.mountain import render_ansi, render_rgb
+from pufferlib_envs.mountain import mountain_ansi, mountain_rgb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,12 @@ class MountainCarConfig:
 
 
 def _shape(config: MountainCarConfig) -> dict[str, Any]:
-    return {"max_episode_steps": config.max_steps}
+    goal = config.goal_position
+    return {
+        "max_episode_steps": config.max_steps,
+        "render_ansi": mountain_ansi(goal),
+        "render_rgb": mountain_rgb(goal),
+    }
 
 
 SPEC = native_env(
@@ -35,8 +40,6 @@ SPEC = native_env(
     shape=_shape,
     obs_space=Box([-1.2, -0.07], [0.6, 0.07]),
     action_space=Discrete(3),
-    render_ansi=render_ansi,
-    render_rgb=render_rgb,
     keys=Keys({"left": 0, "right": 2}, idle=1),
     preset={
         "train": {"timesteps": 1_000_000, "num_envs": 16},

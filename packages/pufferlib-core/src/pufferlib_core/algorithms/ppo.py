@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347). docs/ppo.md has the equations."""
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347). docs/algorithms/ppo.md has the equations."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def update(
         fraction: the part of the run that is done, for schedules.
 
     Returns:
-        The new state, whose parameters and Adam's moments share the memory of the old one, and metrics (docs/ppo.md).
+        The new state, whose parameters and Adam's moments share the memory of the old one, and metrics (docs/algorithms/ppo.md).
 
     Raises:
         NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.

@@ -1,4 +1,4 @@
-/* A bandit with Bernoulli arms: one step an episode, reward 1 with the probability of the arm that was pulled.
+/* A bandit with Bernoulli arms (Sutton and Barto, chapter 2): one step an episode, reward 1 with the probability of the arm that was pulled.
  *
  * The arm `best` pays with probability `high`, the others with `low`. Observation: the number 1. The best policy earns `high`.
  */

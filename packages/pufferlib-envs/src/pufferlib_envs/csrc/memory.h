@@ -1,4 +1,4 @@
-/* Remember a symbol: what a policy without memory cannot learn.
+/* Remember a symbol, after the memory length task of bsuite (Osband et al. 2020): what a policy without memory cannot learn.
  *
  * The first observation shows one of `symbols` symbols (one-hot); then come `length` - 1 blank ones, and then one whose last number,
  * the question mark, is 1. The action taken there is the answer: reward 1 if it names the symbol, else 0; terminated. Other actions
