@@ -1,7 +1,7 @@
 """Measures this machine: `uv run python benchmarks/run.py`.
 
-Writes benchmarks/results/<machine>.json and the figures of README.md and docs/explanation/performance.md. Every figure stands beside a
-yardstick of the same run: a copy of the same bytes, the serial variant, or Gymnasium.
+Writes benchmarks/results/<machine>.json and the figures of README.md and docs/explanation/performance.md. Every figure
+stands beside a yardstick of the same run: a copy of the same bytes, the serial variant, or Gymnasium.
 """
 
 from __future__ import annotations

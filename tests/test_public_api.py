@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_every_public_name_is_explained():
     for name in pufferlib_core.__all__:
         value = getattr(pufferlib_core, name)
         assert not callable(value) or (value.__doc__ and not value.__doc__.startswith(f"{name}(")), name
+        for member, function in vars(value).items() if inspect.isclass(value) else ():
+            if not member.startswith("_") and (inspect.isfunction(function) or isinstance(function, property)):
+                assert inspect.getdoc(getattr(value, member)), f"{name}.{member}"  # its own, or the base class's
+
+
+def test_every_public_name_is_in_the_reference():
+    specification = importlib.util.spec_from_file_location("site_hooks", HERE.parent / "tools/site_hooks.py")
+    assert specification is not None
+    hooks = importlib.util.module_from_spec(specification)
+    assert specification.loader is not None
+    specification.loader.exec_module(hooks)
+    page = hooks.on_page_markdown((HERE.parent / "docs/reference/python.md").read_text())
+    directives = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")}
+    assert directives == set(pufferlib_core.__all__) - {"__version__"}
 
 
 def test_workflows_say_what_the_documents_say():

@@ -14,14 +14,12 @@ from pufferlib_core.loops.onpolicy import Run
 from pufferlib_core.vector import VecEnv
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_cartpole_is_solved_within_100k_steps(tmp_path, seed):
-    result = puffer.train("cartpole", seed=seed, out=str(tmp_path))
+def test_cartpole_is_solved_within_100k_steps(tmp_path, learning_seed):
+    result = puffer.train("cartpole", seed=learning_seed, out=str(tmp_path))
     assert result.summary["steps"] <= 100_000 + 2048
     assert puffer.evaluate("cartpole", result.checkpoint)["episode_return_mean"] >= 475
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
     ("env", "steps", "floor"),
     [
@@ -34,8 +32,8 @@ def test_cartpole_is_solved_within_100k_steps(tmp_path, seed):
         ("bandit", 50_000, 0.7),  # the best arm pays 0.8, the others 0.2
     ],
 )
-def test_presets_reach_their_scores(tmp_path, env, steps, floor, seed):
-    result = puffer.train(env, seed=seed, out=str(tmp_path))
+def test_presets_reach_their_scores(tmp_path, env, steps, floor, learning_seed):
+    result = puffer.train(env, seed=learning_seed, out=str(tmp_path))
     assert result.summary["steps"] <= steps + 4096
     assert puffer.evaluate(env, result.checkpoint)["episode_return_mean"] >= floor
 
@@ -45,17 +43,15 @@ def score(env: str, seed: int, out, **options) -> float:
     return puffer.evaluate(env, run.checkpoint)["episode_return_mean"]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_plain_ppo_does_not_explore_a_deep_sea(tmp_path, seed):
-    shallow, deep = ({"deep_sea.size": size, "deep_sea.map_seed": seed} for size in (3, 20))
-    assert score("deep_sea", seed, tmp_path, **shallow) == pytest.approx(0.99, abs=1e-6)
-    assert score("deep_sea", seed, tmp_path, **deep) < 0.1
+def test_plain_ppo_does_not_explore_a_deep_sea(tmp_path, learning_seed):
+    shallow, deep = ({"deep_sea.size": size, "deep_sea.map_seed": learning_seed} for size in (3, 20))
+    assert score("deep_sea", learning_seed, tmp_path, **shallow) == pytest.approx(0.99, abs=1e-6)
+    assert score("deep_sea", learning_seed, tmp_path, **deep) < 0.1
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_policy_without_memory_cannot_remember(tmp_path, seed):
-    assert score("memory", seed, tmp_path, **{"memory.length": 0}) == 1.0
-    assert 0.3 < score("memory", seed, tmp_path) < 0.7
+def test_a_policy_without_memory_cannot_remember(tmp_path, learning_seed):
+    assert score("memory", learning_seed, tmp_path, **{"memory.length": 0}) == 1.0
+    assert 0.3 < score("memory", learning_seed, tmp_path) < 0.7
 
 
 def test_settings_of_the_environment_reach_training_evaluation_and_resume(tmp_path):

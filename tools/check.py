@@ -1,7 +1,8 @@
 """Runs every gate in order and sums up: `uv run --group dev tools/check.py [gate ...]`.
 
 All gates run even after a failure, so that one run shows everything that is wrong; `--fail-fast` stops at the first.
-The exit status is 0 only if every gate passed.
+The exit status is 0 only if every gate passed. `--full` trains every learning test on three seeds and, when all gates have
+passed, measures what the documentation shows (`--group docs` brings what draws it).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 PYTEST = [PYTHON, "-m", "pytest"]
-TIMEOUT = 900  # seconds for one gate; all of them stay below 25 minutes on two cores
+TIMEOUT = 1500  # seconds for one gate; all of them together stay below 25 minutes on two cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,12 @@ def tool(name: str, *arguments: str) -> list[str]:
     return [PYTHON, str(ROOT / "tools" / f"{name}.py"), *arguments]
 
 
-def gates() -> list[Gate]:
+def benchmark(name: str, *arguments: str) -> list[str]:
+    """Command of one of the benchmarks."""
+    return [PYTHON, str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
+
+
+def gates(seeds: int) -> list[Gate]:
     """Every gate, the quick ones first."""
     coverage = ["--cov", "--cov-report=term", "--cov-report=json:coverage.json"]
     return [
@@ -60,7 +66,8 @@ def gates() -> list[Gate]:
         Gate(name="types", about="mypy --strict", command=["mypy"]),
         Gate(name="layers", about="import-linter", command=["lint-imports"]),
         Gate(name="sizes", about="size guide (report only)", command=tool("check_sizes")),
-        Gate(name="tests", about="pytest with coverage", command=[*PYTEST, *coverage], closing=True),
+        Gate(name="audit", about="licences and known vulnerabilities of what is installed", command=tool("audit")),
+        Gate(name="tests", about="pytest with coverage", command=[*PYTEST, *coverage, f"--seeds={seeds}"], closing=True),
         Gate(name="coverage", about="coverage floors", command=tool("check_coverage")),
         Gate(
             name="serial",
@@ -69,7 +76,7 @@ def gates() -> list[Gate]:
             env={"PUFFER_ISA": "serial"},
             closing=True,
         ),
-        Gate(name="c", about="C tests: plain, ASan + UBSan, TSan, valgrind, clang", command=tool("c_tests")),
+        Gate(name="c", about="C tests: plain, ASan + UBSan, TSan, coverage, valgrind, clang", command=tool("c_tests")),
         Gate(
             name="portability",
             about="other targets",
@@ -83,8 +90,19 @@ def gates() -> list[Gate]:
             command=["mkdocs", "build", "--strict", "--quiet"],
             env={"NO_MKDOCS_2_WARNING": "1"},
         ),
+        Gate(name="pages", about="pages of the environments are up to date", command=benchmark("environments", "--check")),
         Gate(name="golden", about="golden trajectories of the environments", command=tool("golden")),
+        Gate(name="fuzz", about="foreign configs, manifests, tensors and spaces", command=tool("fuzz")),
         Gate(name="wheels", about="wheels from sdists outside the workspace", command=tool("check_wheels")),
+        Gate(name="speed", about="ratios against those stored for this class of machine", command=benchmark("regression")),
+    ]
+
+
+def measurements() -> list[Gate]:
+    """What `--full` measures at its end, for the documentation."""
+    return [
+        Gate(name="scores", about="scores, curves and speeds of the environments", command=benchmark("environments")),
+        Gate(name="figures", about="speeds of this machine", command=benchmark("run")),
     ]
 
 
@@ -160,16 +178,16 @@ def summary(results: list[Result]) -> bool:
 
 
 def main() -> int:
-    known = gates()
-    names = [gate.name for gate in known]
+    names = [gate.name for gate in gates(1)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gate", nargs="*", help=f"run only these: {', '.join(names)}")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first gate that fails")
+    parser.add_argument("--full", action="store_true", help="three seeds, and measurements for the documentation")
     options = parser.parse_args()
     unknown = sorted(set(options.gate) - set(names))
     if unknown:
         parser.error(f"no such gate: {', '.join(unknown)}; known: {', '.join(names)}")
-    chosen = [gate for gate in known if not options.gate or gate.name in options.gate]
+    chosen = [gate for gate in gates(3 if options.full else 1) if not options.gate or gate.name in options.gate]
     if "tests" in (gate.name for gate in chosen):
         (ROOT / "coverage.json").unlink(missing_ok=True)  # never judge an old report
     results: list[Result] = []
@@ -177,6 +195,8 @@ def main() -> int:
         results.append(run(gate))
         if options.fail_fast and results[-1].state == "FAIL":
             break
+    if options.full and all(result.state == "ok" for result in results):
+        results += [run(measurement) for measurement in measurements()]
     return 0 if summary(results) else 1
 
 

@@ -98,19 +98,31 @@ def check_contents(member: str, sdist: Path, wheel: Path) -> None:
 
 
 def build(member: str, work: Path) -> Path:
-    """Builds the sdist in the workspace and the wheel from the sdist outside of it."""
-    sdists, wheels = work / "sdists", work / "wheels"
+    """Builds the sdist in the workspace and the wheel from the sdist outside of it, twice: the same bytes."""
+    sdists, wheels, again = work / "sdists", work / "wheels", work / "again"
     wheels.mkdir(exist_ok=True)
-    run([uv(), "build", "--quiet", "--sdist", "--out-dir", str(sdists), str(ROOT / "packages" / member)], ROOT)
     stem = member.replace("-", "_")
+    dated = {"SOURCE_DATE_EPOCH": "1700000000"}  # time stamps inside archives
+    run([uv(), "build", "--quiet", "--sdist", "--out-dir", str(sdists), str(ROOT / "packages" / member)], ROOT, **dated)
     sdist = one(sdists, f"{stem}-*.tar.gz")
-    links = ["--find-links", str(wheels)]
-    command = [uv(), "build", "--quiet", "--no-config", "--wheel", *links, "--out-dir", str(wheels), str(sdist)]
-    run(command, work, PUFFER_WERROR="1")
+    for folder in (wheels, again):
+        command = [uv(), "build", "--quiet", "--no-config", "--wheel", "--find-links", str(wheels)]
+        run([*command, "--out-dir", str(folder), str(sdist)], work, PUFFER_WERROR="1", **dated)
     wheel = one(wheels, f"{stem}-*.whl")
     check_contents(member, sdist, wheel)
-    print(f"ok    {sdist.name} -> {wheel.name}", flush=True)
+    if wheel.read_bytes() != one(again, f"{stem}-*.whl").read_bytes():
+        raise Failure(f"{wheel.name} differs between two builds of the same sdist: {differing(wheel, again / wheel.name)}")
+    print(f"ok    {sdist.name} -> {wheel.name}, reproducible", flush=True)
     return wheel
+
+
+def differing(one_wheel: Path, other: Path) -> str:
+    """The files in which two wheels differ."""
+    a, b = zipfile.ZipFile(one_wheel), zipfile.ZipFile(other)
+    names = sorted({*a.namelist(), *b.namelist()})
+    return (
+        ", ".join(n for n in names if n not in a.namelist() or n not in b.namelist() or a.read(n) != b.read(n)) or "time stamps"
+    )
 
 
 def outside_requirements(wheels: list[Path]) -> list[str]:

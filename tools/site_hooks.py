@@ -44,7 +44,7 @@ MARKS = {"<!-- settings -->": settings, "<!-- command line -->": command_line, "
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """mkdocs calls it for every page."""
+    """Mkdocs calls it for every page."""
     for mark, text in MARKS.items():
         if mark in markdown:
             markdown = markdown.replace(mark, text())

@@ -274,7 +274,7 @@ def test_pictures_lean_the_right_way():
     assert pendulum.render_ansi(lean).splitlines()[5].index("O") < 10
     hanging, raised = (acrobot.render_rgb(np.array([c, 0, 1, 0, 0, 0], np.float32)) for c in (1, -1))
     assert middle(hanging, (0, 204, 204))[0] > 270 > 230 > middle(raised, (0, 204, 204))[0]
-    low, high = (mountain.render_rgb(np.array([x, 0], np.float32)) for x in (-0.52, 0.4))
+    low, high = (mountain.mountain_rgb(0.5)(np.array([x, 0], np.float32)) for x in (-0.52, 0.4))
     assert middle(low, (66, 133, 244))[0] > middle(high, (66, 133, 244))[0] + 100
 
 
@@ -301,3 +301,25 @@ def test_acrobot_stays_finite_for_every_legal_setting():
             obs = last(vec.step(rng.integers(0, 3, 8).astype(np.int32)))
             assert np.isfinite(obs).all(), config
             assert (np.abs(obs) <= high).all(), config
+
+
+@pytest.mark.parametrize("name", env_names())
+def test_observations_stay_inside_their_space_over_a_million_random_steps(name):
+    vec = make_vec(name, num_envs=1024, seed=6)
+    rng = np.random.default_rng(6)
+    space = vec.action_space
+    low, high = (
+        np.asarray(bound, np.float32).reshape(vec.obs_space.shape) for bound in (vec.obs_space.low, vec.obs_space.high)
+    )
+    vec.reset()
+    for _ in range(977):
+        if isinstance(space, Box):
+            action = rng.uniform(np.array(space.low) * 1.5, np.array(space.high) * 1.5, vec.action_shape)
+        else:
+            action = rng.integers(0, space.n, vec.action_shape)
+        step = vec.step(action.astype(vec.action_dtype))
+        assert (step.obs >= low).all()
+        assert (step.obs <= high).all()
+        ended = (step.terminated | step.truncated) != 0
+        assert (step.final_obs[ended] >= low).all()
+        assert (step.final_obs[ended] <= high).all()

@@ -138,7 +138,8 @@ def update(
         fraction: the part of the run that is done, for schedules.
 
     Returns:
-        The new state, whose parameters and Adam's moments share the memory of the old one, and metrics (docs/algorithms/ppo.md).
+        The new state, whose parameters and Adam's moments share the memory of the old one, and the metrics
+        of docs/algorithms/ppo.md.
 
     Raises:
         NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
