@@ -310,10 +310,10 @@ def test_a_person_plays_by_keyboard():
     game = Terminal("demo", "catch", "--play")
     before = game.modes()
     game.until("right: 2")
-    column = game.text.splitlines()[-3].index("#")
+    column = game.text.splitlines()[-3].index("=")
     game.press("\x1b[C")  # the right arrow moves the paddle; a key that means nothing does not
     game.until("right: 2")
-    assert game.text.splitlines()[-3].index("#") == column + 1
+    assert game.text.splitlines()[-3].index("=") == column + 1
     game.press("x" + "\x1b[D" * 8)
     game.until("episodes 1")
     game.press("\x1b")
@@ -323,7 +323,7 @@ def test_a_person_plays_by_keyboard():
 
 
 def test_ctrl_c_ends_a_game_and_gives_the_terminal_back():
-    game = Terminal("demo", "pendulum", "--play")
+    game = Terminal("demo", "pendulum", "--play", "--steps", "100000")
     before = game.modes()
     game.until("left: 2")
     game.until("episodes 0")
