@@ -159,9 +159,9 @@ def test_run_segments_and_seeds():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"batch": None}, "got neither"), ({"table": lambda isa: 0}, "got both")],
+    [({"batch": None}, "got none"), ({"table": lambda isa: 0}, "got table and batch")],
 )
-def test_an_environment_is_native_or_python(change, message):
+def test_an_environment_has_one_implementation(change, message):
     with pytest.raises(EnvError, match=message):
         replace(BATCH, **change)
 

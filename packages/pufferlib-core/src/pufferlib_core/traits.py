@@ -49,13 +49,14 @@ class BatchEnv(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
-    """An environment as others see it; it has either a C table or a batch.
+    """An environment as others see it; it comes as exactly one of a C table, a batch or a factory.
 
     `table(isa)` gives the address of its C function table (puffer/env.h) for an instruction set.
     `batch(num_envs, seed)` makes a `BatchEnv`, whose only randomness comes from the seed sequence.
+    `factory()` makes one environment with the interface of Gymnasium.
 
     Raises:
-        EnvError: if it has neither or both.
+        EnvError: if it has none of them, or several.
     """
 
     name: str
@@ -64,6 +65,7 @@ class EnvSpec:
     max_episode_steps: int = 0  # the time limit kept for it; 0: none
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
+    factory: Callable[[], Any] | None = None
     preset: Mapping[str, Any] = field(default_factory=dict)  # settings that solve it without flags
     render_ansi: Callable[[FloatArray], str] | None = None  # of one observation
     render_rgb: Callable[[FloatArray], ByteArray] | None = None  # (height, width, 3)
@@ -72,12 +74,13 @@ class EnvSpec:
     config: Any = None  # its settings, a frozen dataclass of `option`s; None: it has none
     c_config: bytes = b""  # the C struct of `config`; empty: the defaults of the C side
     configure: Callable[[Any], EnvSpec] | None = None  # the same environment with other settings
+    origin: tuple[str, Mapping[str, Any]] | None = None  # name and settings by which `env_spec` finds it in another process
 
     def __post_init__(self) -> None:
-        if (self.table is None) == (self.batch is None):
-            raise EnvError(
-                f"{self.name}: an environment has either a C table or a batch, got {'both' if self.table else 'neither'}"
-            )
+        came = [name for name in ("table", "batch", "factory") if getattr(self, name) is not None]
+        if len(came) != 1:
+            got = " and ".join(came) or "none"
+            raise EnvError(f"{self.name}: an environment has exactly one of table, batch and factory, got {got}")
 
     @property
     def spaces(self) -> tuple[Space, Space]:

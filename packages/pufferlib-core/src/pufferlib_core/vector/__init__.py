@@ -48,7 +48,7 @@ def vectorize(
     if autoreset not in AUTORESET:
         raise UnknownName("autoreset mode", autoreset, AUTORESET)
     common = (spec, num_envs, autoreset, 0 if seed is None else seed, first_stream)
-    if spec.batch is not None:
+    if spec.table is None:
         return PythonVec(*common)
     return NativeVec(*common, pool if pool is not None else Pool(default_threads(num_envs) if threads is None else threads))
 

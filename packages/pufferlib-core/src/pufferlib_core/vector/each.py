@@ -11,7 +11,7 @@ from pufferlib_core.errors import EnvError, SpaceError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
-from pufferlib_core.traits import EnvSpec, Step
+from pufferlib_core.traits import ActionSpace, EnvSpec, Step
 
 
 def is_gymnasium(value: Any) -> bool:
@@ -41,8 +41,7 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
         name=name,
         obs_space=obs_space,
         action_space=action_space,
-        max_episode_steps=0,  # such environments truncate by themselves
-        batch=lambda num_envs, seed: EachEnv(factory, num_envs, seed, action_space),
+        factory=factory,
         description=(type(first).__doc__ or "").strip().partition("\n")[0],
     )
 
@@ -53,12 +52,23 @@ def _close(env: Any) -> None:
 
 
 class EachEnv:
-    """A batch of separate environments, stepped one after the other; row i is seeded by the i-th child of `seed`."""
+    """A `BatchEnv` of separate environments, stepped one after the other.
 
-    def __init__(self, factory: Callable[[], Any], num_envs: int, seed: np.random.SeedSequence, action_space: Any) -> None:
-        self._envs = [factory() for _ in range(num_envs)]
-        self._seeds: list[int | None] = [int(child.generate_state(1)[0]) >> 1 for child in seed.spawn(num_envs)]
-        self._over = [False] * num_envs
+    Args:
+        factory: makes one.
+        action_space: of the rows that `step` receives.
+        count: how many.
+        first: number of the first one; environment i is seeded by (words, i) alone.
+        words: what keys all seeds.
+    """
+
+    def __init__(
+        self, factory: Callable[[], Any], action_space: ActionSpace, count: int, first: int, words: tuple[int, ...]
+    ) -> None:
+        self._envs = [factory() for _ in range(count)]
+        sequences = (np.random.SeedSequence(words, spawn_key=(i,)) for i in range(first, first + count))
+        self._seeds: list[int | None] = [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
+        self._over = [False] * count
         self._single = isinstance(action_space, Discrete)
 
     def reset(self, rows: Array, out: Step) -> None:

@@ -1,4 +1,4 @@
-"""Environments written in Python: a batch that writes whole rows, and the bookkeeping around it."""
+"""Environments written in Python: the bookkeeping around them, and a vector of them on the calling thread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,74 @@ from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import VecEnv
+from pufferlib_core.vector.each import EachEnv
+
+
+class PythonRows:
+    """Environments `first` to `first + count - 1`: time limit, statistics, final observations and autoreset around them.
+
+    Args:
+        spec: the environment, with a factory or a batch.
+        count: rows that it writes.
+        first: number of the first environment, which seeds it.
+        autoreset: see `VecEnv`.
+        words: what keys all seeds.
+    """
+
+    def __init__(self, spec: EnvSpec, count: int, first: int, autoreset: str, words: tuple[int, ...]) -> None:
+        self.spec, self.autoreset = spec, autoreset
+        self.count = count
+        if spec.batch is not None:
+            self._batch = spec.batch(count, np.random.SeedSequence([*words, first]))
+        else:
+            assert spec.factory is not None
+            self._batch = EachEnv(spec.factory, spec.action_space, count, first, words)
+        self._return = np.zeros(count)
+        self._length = np.zeros(count, np.int32)
+        self._over = np.zeros(count, bool)  # waiting for a reset; never under same_step
+        self._last = np.zeros((count, *spec.obs_space.shape), np.float32)  # observations that `disabled` repeats
+
+    def reset(self, rows: Array, out: Step) -> None:
+        """New episodes in these rows."""
+        if len(rows) == 0:
+            return
+        self._batch.reset(rows, out)
+        self._return[rows], self._length[rows], self._over[rows] = 0.0, 0, False
+
+    def step(self, action: Array, out: Step) -> int:
+        """One step of every row; returns how many episodes ended."""
+        for plane in (out.cost, out.terminated, out.truncated):
+            plane.fill(0)
+        out.valid[...] = ~self._over
+        idle = np.flatnonzero(self._over)
+        self._batch.step(action, out)
+        for plane in (out.reward, out.cost, out.terminated, out.truncated):
+            plane[idle] = 0
+        self._return += out.reward
+        self._length += out.valid
+        if self.spec.max_episode_steps:
+            out.truncated[(self._length >= self.spec.max_episode_steps) & (out.valid != 0) & (out.terminated == 0)] = 1
+        ended = np.flatnonzero(out.terminated | out.truncated)
+        out.final_obs[ended] = out.obs[ended]
+        out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
+        if self.autoreset == "same_step":
+            self.reset(ended, out)
+            return len(ended)
+        if self.autoreset == "next_step":
+            self.reset(idle, out)
+        else:
+            out.obs[idle] = self._last[idle]
+            self._last[ended] = out.obs[ended]
+        self._over[ended] = True
+        return len(ended)
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._batch.close()
 
 
 class PythonVec(VecEnv):
-    """N environments of a `BatchEnv`: time limit, statistics, final observations and autoreset around it.
+    """N environments written in Python, on the calling thread.
 
     A state holds no episode: `set_state` starts new ones, from streams that were not used before.
     """
@@ -26,62 +90,27 @@ class PythonVec(VecEnv):
         self._make()
 
     def _make(self) -> None:
-        assert self.spec.batch is not None
-        words = [self.seed, self._first_stream, self._times_restored]
-        self._batch = self.spec.batch(self.num_envs, np.random.SeedSequence(words))
-        self._return = np.zeros(self.num_envs)
-        self._length = np.zeros(self.num_envs, np.int32)
-        self._over = np.zeros(self.num_envs, bool)  # waiting for a reset; never under same_step
+        words = (self.seed, self._first_stream, self._times_restored)
+        self._rows_of = PythonRows(self.spec, self.num_envs, 0, self.autoreset, words)
 
     def _restart(self) -> None:
-        self._batch.close()
+        self._rows_of.close()
         self._make()
 
     def _reset(self, mask: Array | None) -> None:
         self._check_open()
-        self._begin(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), self._step)
-
-    def _begin(self, rows: Array, out: Step) -> None:
-        if len(rows) == 0:
-            return
-        self._batch.reset(rows, out)
-        self._return[rows], self._length[rows], self._over[rows] = 0.0, 0, False
+        self._rows_of.reset(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), self._step)
 
     def _advance(self, action: Array, rows: Step) -> int:
         self._check_open()
-        self._pointer(action)
-        if not isinstance(self.action_space, Box) and ((action < 0) | (action >= np.asarray(self._choices))).any():
-            self._refuse(action)
-        for plane in (rows.cost, rows.terminated, rows.truncated):
-            plane.fill(0)
-        rows.valid[...] = ~self._over
-        idle = np.flatnonzero(self._over)
-        self._batch.step(action, rows)
-        for plane in (rows.reward, rows.cost, rows.terminated, rows.truncated):
-            plane[idle] = 0
-        self._return += rows.reward
-        self._length += rows.valid
-        if self.spec.max_episode_steps:
-            rows.truncated[(self._length >= self.spec.max_episode_steps) & (rows.valid != 0) & (rows.terminated == 0)] = 1
-        ended = np.flatnonzero(rows.terminated | rows.truncated)
-        for final_obs in (rows.final_obs, self._step.final_obs):
-            final_obs[ended] = rows.obs[ended]
-        rows.log["episode_return"][ended], rows.log["episode_length"][ended] = self._return[ended], self._length[ended]
-        if self.autoreset == "same_step":
-            self._begin(ended, rows)
-            return len(ended)
-        if self.autoreset == "next_step":
-            self._begin(idle, rows)
-        else:
-            rows.obs[idle] = self._step.final_obs[idle]
-        self._over[ended] = True
-        return len(ended)
+        self._check_action(action)
+        return self._rows_of.step(action, rows)
 
-    @property
-    def _choices(self) -> Array | int:
+    def _check_action(self, action: Array) -> None:
+        self._pointer(action)
         space = self.action_space
-        assert not isinstance(space, Box)
-        return np.asarray(space.nvec) if space.shape else space.nvec[0]
+        if not isinstance(space, Box) and ((action < 0) | (action >= np.asarray(space.nvec).reshape(space.shape))).any():
+            self._refuse(action)
 
     def state(self) -> dict[str, Array]:
         """`obs`, and how often such a state was restored, which keys the next streams."""
@@ -104,7 +133,7 @@ class PythonVec(VecEnv):
             raise self._is_closed()
 
     def close(self) -> None:
-        """Closes the batch; calling it again does nothing."""
+        """Closes the environments; calling it again does nothing."""
         if not self._closed:
-            self._batch.close()
+            self._rows_of.close()
         self._closed = True

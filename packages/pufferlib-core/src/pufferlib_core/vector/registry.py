@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -32,12 +33,13 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
         EnvError: if two packages bring it, or the factory gives something else.
         ConfigError: if a setting is unknown or not legal.
     """
-    spec = _registered(name)
+    spec = replace(_registered(name), origin=(name, dict(config or {})))
     if not config:
         return spec
     if spec.configure is None:
         raise ConfigError(f"{spec.name} has no settings, got {', '.join(config)}")
-    return spec.configure(from_dict(type(spec.config), to_dict(spec.config) | dict(config), spec.name))
+    made = spec.configure(from_dict(type(spec.config), to_dict(spec.config) | dict(config), spec.name))
+    return replace(made, origin=spec.origin)
 
 
 @functools.cache
