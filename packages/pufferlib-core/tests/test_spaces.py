@@ -79,7 +79,8 @@ def test_validate_names_the_place(space, value, message):
         (lambda: MultiDiscrete([]), "empty"),
         (lambda: MultiDiscrete([2, 0]), r"nvec\[1\]=0"),
         (lambda: MultiBinary(-1), r"in \[1, 2\^20\)"),
-        (lambda: from_json({"type": "Dict"}), "unknown type 'Dict'"),
+        (lambda: from_json({"type": "Set"}), "unknown type 'Set'"),
+        (lambda: from_json({"type": "Dict"}), "not the description"),
         (lambda: from_json({"type": "Box"}), "not the description"),
     ],
 )

@@ -10,6 +10,7 @@
 #include "puffer/math.h"
 #include "puffer/returns.h"
 #include "puffer/optim.h"
+#include "puffer/space.h"
 #include "puffer/env.h"
 #include "puffer/pool.h"
 #include "puffer/vec.h"

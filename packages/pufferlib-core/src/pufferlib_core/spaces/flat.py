@@ -1,9 +1,7 @@
-"""Spaces: what an observation or an action may be. Flat ones; a space is immutable, hashable and JSON."""
+"""Spaces of one array: what an observation, an action or a part of one may be. Immutable, hashable and JSON."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -86,12 +84,15 @@ class Box:
 
 @dataclass(frozen=True)
 class Discrete:
-    """One of n choices, 0 .. n - 1."""
+    """One of n choices: start .. start + n - 1. Policies and action planes count from 0."""
 
     n: int
+    start: int = 0
 
     def __post_init__(self) -> None:
         _positive("Discrete: n", self.n)
+        if isinstance(self.start, bool) or not isinstance(self.start, int) or not -(1 << 30) <= self.start <= 1 << 30:
+            raise SpaceError(f"Discrete: start={self.start!r} must be a whole number in [-2^30, 2^30]")
 
     shape = ()
     dtype = "int32"
@@ -104,15 +105,15 @@ class Discrete:
 
     def validate(self, value: Any, where: str = "value") -> None:
         """Raises SpaceError, naming the first place that breaks the rule."""
-        _validate_choices(value, (), (self.n,), where)
+        _validate_choices(value, (), (self.n,), where, self.start)
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Uniform."""
-        return np.asarray(rng.integers(self.n), np.int32)
+        return np.asarray(self.start + rng.integers(self.n), np.int32)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"type": "Discrete", "n": self.n}
+        return {"type": "Discrete", "n": self.n} | ({"start": self.start} if self.start else {})
 
 
 @dataclass(frozen=True, init=False)
@@ -193,63 +194,16 @@ class MultiBinary:
         return {"type": "MultiBinary", "n": self.n}
 
 
-Space: TypeAlias = Box | Discrete | MultiDiscrete | MultiBinary
+Flat: TypeAlias = Box | Discrete | MultiDiscrete | MultiBinary
 
 
-def from_json(values: dict[str, Any]) -> Space:
-    """The space that `to_json` described.
-
-    Raises:
-        SpaceError: if it describes none.
-    """
-    try:
-        kind = values["type"]
-        if kind == "Box":
-            low, high = ([float(x) for x in values[name]] for name in ("low", "high"))
-            shape = tuple(values["shape"])
-            return Box(np.reshape(low, shape), np.reshape(high, shape), shape, values["dtype"])
-        if kind in ("Discrete", "MultiBinary"):
-            return (Discrete if kind == "Discrete" else MultiBinary)(int(values["n"]))
-        if kind == "MultiDiscrete":
-            return MultiDiscrete(values["nvec"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpaceError(f"not the description of a space: {values!r} ({error})") from error
-    raise SpaceError(f"not the description of a space: unknown type {kind!r}")
-
-
-def from_gymnasium(space: Any) -> Space:
-    """The space that a space of Gymnasium describes, told by its attributes: the package itself is not needed.
-
-    Raises:
-        SpaceError: if it is of another kind, or a Discrete that does not start at 0.
-    """
-    kind = type(space).__name__
-    if kind == "Box":
-        return Box(space.low, space.high, space.shape, space.dtype)
-    if kind == "Discrete":
-        if getattr(space, "start", 0) != 0:
-            raise SpaceError(f"Discrete must start at 0, got start={space.start}")
-        return Discrete(int(space.n))
-    if kind == "MultiDiscrete" and np.ndim(space.nvec) == 1:
-        return MultiDiscrete(np.asarray(space.nvec).tolist())
-    if kind == "MultiBinary" and np.ndim(space.n) == 0:
-        return MultiBinary(int(space.n))
-    raise SpaceError(f"spaces of kind {space} are not supported")
-
-
-def sample_allowed(space: Space, rng: np.random.Generator, action_mask: Array | None) -> Array:
+def sample_allowed(space: Flat, rng: np.random.Generator, action_mask: Array | None) -> Array:
     """A uniform value among the choices that a mask (logits,) allows; any value if it is None."""
     if action_mask is None or isinstance(space, Box):
         return space.sample(rng)
     ends = np.cumsum(space.nvec)
     allowed = (np.flatnonzero(part) for part in np.split(action_mask, ends[:-1]))
     return np.array([rng.choice(choices) for choices in allowed], np.int32).reshape(space.shape)
-
-
-def fingerprint(*spaces: Space) -> str:
-    """SHA-256 of the spaces' canonical JSON: equal exactly if the spaces are."""
-    text = json.dumps([space.to_json() for space in spaces], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _positive(where: str, n: int, bits: int = 31) -> None:
@@ -270,10 +224,10 @@ def _shaped(value: Any, shape: tuple[int, ...], where: str) -> Array:
     return array
 
 
-def _validate_choices(value: Any, shape: tuple[int, ...], nvec: tuple[int, ...], where: str) -> None:
+def _validate_choices(value: Any, shape: tuple[int, ...], nvec: tuple[int, ...], where: str, start: int = 0) -> None:
     array = _shaped(value, shape, where)
     if array.dtype.kind not in "iu":
         raise SpaceError(f"{where} must be whole numbers, got {array.dtype}")
     for k, (chosen, n) in enumerate(zip(array.ravel().tolist(), nvec, strict=True)):
-        if not 0 <= chosen < n:
-            raise SpaceError(f"{where}{[k] if shape else ''} is {chosen}, outside [0, {n})")
+        if not start <= chosen < start + n:
+            raise SpaceError(f"{where}{[k] if shape else ''} is {chosen}, outside [{start}, {start + n})")

@@ -1,0 +1,271 @@
+"""Nested observations as rows of memory, nested actions as heads of a policy (the idea of PufferLib's emulation).
+
+A `SpaceTree` is a space compiled once: a row is a C struct with a field for each flat part, aligned as C aligns it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pufferlib_core.data import aligned_zeros
+from pufferlib_core.errors import ShapeError, SpaceError
+from pufferlib_core.native import Array, check, ffi, lib, pointer
+from pufferlib_core.spaces import Box, Dict, Discrete, Flat, MultiBinary, MultiDiscrete, Path, Space, Tuple, leaves
+from pufferlib_core.traits import ActionSpace
+
+_NUMBERS = {
+    np.dtype(code): getattr(lib, name)
+    for code, name in {
+        "f4": "PUF_F32", "f8": "PUF_F64", "i1": "PUF_I8", "u1": "PUF_U8", "i2": "PUF_I16", "u2": "PUF_U16", "i4": "PUF_I32",
+        "u4": "PUF_U32", "i8": "PUF_I64", "u8": "PUF_U64",
+    }.items()
+}  # fmt: skip
+MAX_CHOICES = 1 << 16  # of a choice that a network reads as so many numbers
+
+
+class Leaf(NamedTuple):
+    """A flat part of a space, and where it lies in a row."""
+
+    path: Path
+    space: Flat
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int  # bytes
+    choices: tuple[int, ...]  # of each component; empty: numbers
+
+    @property
+    def bytes(self) -> int:
+        """In one row."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def width(self) -> int:
+        """Numbers that a network reads."""
+        return sum(self.choices) if self.choices else int(np.prod(self.shape, dtype=np.int64))
+
+
+class SpaceTree:
+    """The layout of a space: rows, packing, views, and the float32 numbers that a network reads.
+
+    Rows of a flat space are plain arrays (N, *shape) of its dtype. Rows of a nested one have a structured dtype, whose
+    fields are the names of a Dict and `f0`, `f1`, ... of a Tuple: `rows["units"]["f1"]` is a view.
+
+    Raises:
+        SpaceError: if a number has a dtype that rows cannot hold.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.dtype, self.shape = _layout(space)
+        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        self.leaves = [self._leaf(path, flat) for path, flat in leaves(space)]
+        self.width = sum(leaf.width for leaf in self.leaves)
+        # A row of float32 numbers is what a network reads already.
+        self.direct = isinstance(space, Box) and self.dtype == np.float32
+        self._fields = ffi.new("puf_field[]", [{"bytes": leaf.bytes, "offset": leaf.offset} for leaf in self.leaves])
+
+    def _leaf(self, path: Path, space: Flat) -> Leaf:
+        dtype, offset = self.dtype, 0
+        for key in path:
+            assert dtype.fields is not None
+            dtype, more = dtype.fields[_field(key)][:2]
+            offset += more
+        base, shape = (dtype.base, dtype.shape) if path else (self.dtype, self.shape)
+        return Leaf(path, space, base, shape, offset, () if isinstance(space, Box) else space.nvec)
+
+    def empty(self, rows: int) -> Array:
+        """Zeroed rows, 64-byte aligned."""
+        return aligned_zeros((rows, *self.shape), self.dtype)
+
+    def view(self, rows: Array, path: Path) -> Array:
+        """One part of rows, without a copy: (N, *shape) of its own dtype."""
+        for key in path:
+            rows = rows[_field(key)]
+        return rows
+
+    def unpack(self, rows: Array) -> Any:
+        """All parts of rows in the form of the space, each a view (N, *shape)."""
+        return _build(self.space, lambda path: self.view(rows, path))
+
+    def pack(self, values: Any, out: Array | None = None) -> Array:
+        """Rows from the parts of all rows: arrays (N, *shape) in the form of the space.
+
+        Args:
+            values: contiguous arrays of the parts' own dtypes.
+            out: rows to write into; new ones if None.
+
+        Raises:
+            ShapeError: if an array has the wrong shape, dtype or layout.
+        """
+        arrays = [_follow(values, leaf.path) for leaf in self.leaves]
+        n = len(arrays[0])
+        rows = self.empty(n) if out is None else out
+        for k, (leaf, array) in enumerate(zip(self.leaves, arrays, strict=True)):
+            where = f"value{''.join(f'[{key!r}]' for key in leaf.path)}"
+            if not isinstance(array, np.ndarray) or array.dtype != leaf.dtype or array.shape != (n, *leaf.shape):
+                came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+                raise ShapeError(f"{where} must be {leaf.dtype} {(n, *leaf.shape)}, got {came}")
+            if not array.flags.c_contiguous:
+                raise ShapeError(f"{where} must be contiguous: pass np.ascontiguousarray(...)")
+            self._fields[k].data = ffi.cast("void *", array.ctypes.data)
+        check(lib.puf_pack(self._fields, len(self.leaves), n, self._bytes(rows, n), self.row_bytes), "pack")
+        return rows
+
+    def writers(self, rows: Array) -> list[tuple[Path, Array]]:
+        """Path and view of every part, for `write`."""
+        return [(leaf.path, self.view(rows, leaf.path)) for leaf in self.leaves]
+
+    def features(self, rows: Array, out: Array | None = None) -> Array:
+        """What a network reads: float32 (N, width), numbers as they are, choices as 0 and 1; a view where that is possible.
+
+        Raises:
+            SpaceError: if a choice is outside its space, saying where.
+        """
+        n = len(rows)
+        if self.direct and out is None:
+            return rows.reshape(n, self.width)
+        result = np.empty((n, self.width), np.float32) if out is None else out
+        target = pointer(result, "out", np.float32, (n, self.width), out=True)
+        done = lib.puf_features(
+            self._c_leaves, len(self._c_leaves), self._bytes(rows, n), n, self.row_bytes, target, self.width
+        )
+        if check(done, "features") < n:
+            self.validate(rows, "obs")
+        return result
+
+    @functools.cached_property
+    def _c_leaves(self) -> Any:
+        made = []
+        for leaf in self.leaves:
+            if any(n > MAX_CHOICES for n in leaf.choices):
+                raise SpaceError(f"{leaf.space} has too many choices for a network to read; at most {MAX_CHOICES}")
+            number = {"number": _NUMBERS[leaf.dtype]}
+            if not leaf.choices:
+                made.append(number | {"offset": leaf.offset, "count": leaf.width})
+            start = leaf.space.start if isinstance(leaf.space, Discrete) else 0
+            for k, n in enumerate(leaf.choices):
+                place = {"offset": leaf.offset + k * leaf.dtype.itemsize, "count": 1, "choices": n, "start": start}
+                made.append(number | place)
+        return ffi.new("puf_leaf[]", made)
+
+    def validate(self, rows: Array, where: str) -> None:
+        """Raises SpaceError for the first part of a row outside its space, NaN included."""
+        for leaf in self.leaves:
+            values = self.view(rows, leaf.path).reshape(len(rows), -1)
+            if isinstance(leaf.space, Box):
+                low, high = np.asarray(leaf.space.low), np.asarray(leaf.space.high)
+                if leaf.dtype == np.float32:  # bounds are kept in float64; rounding may put a number an ulp beyond
+                    low, high = low.astype(np.float32), high.astype(np.float32)
+            else:
+                start = leaf.space.start if isinstance(leaf.space, Discrete) else 0
+                low, high = np.full(len(leaf.choices), start), np.asarray(leaf.choices) + start - 1
+            wrong = np.argwhere(~((values >= low) & (values <= high)))
+            if len(wrong):
+                i, k = wrong[0]
+                place = f"{where}[{i}]{''.join(f'[{key!r}]' for key in leaf.path)}"
+                raise SpaceError(f"{place} holds {values[i, k]} (number {k}), outside [{low[k]}, {high[k]}]")
+
+    def _bytes(self, rows: Array, n: int) -> Any:
+        if rows.dtype != self.dtype or rows.shape != (n, *self.shape):
+            raise ShapeError(f"rows must be {self.dtype} {(n, *self.shape)}, got {rows.dtype} {rows.shape}")
+        if not rows.flags.c_contiguous:
+            raise ShapeError("rows must be contiguous")
+        return ffi.cast("void *", rows.ctypes.data)
+
+
+def write(writers: list[tuple[Path, Array]], row: int, value: Any) -> None:
+    """Puts one nested observation into a row; `writers` are those of the tree."""
+    for path, view in writers:
+        part = value
+        for key in path:
+            part = part[key]
+        view[row] = part
+
+
+class ActionTree:
+    """A nested action as heads of a policy: choices together (`space` is discrete), or numbers together (a Box).
+
+    Raises:
+        SpaceError: if it mixes choices and numbers, or has numbers that are not floating.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.nested = space
+        parts = [part for _, part in leaves(space)]
+        boxes = [part for part in parts if isinstance(part, Box)]
+        if any(np.dtype(box.dtype).kind != "f" for box in boxes):
+            raise SpaceError(f"actions of whole numbers in a Box are not supported: {boxes}")
+        if boxes and len(boxes) < len(parts):
+            raise SpaceError("actions that mix choices and numbers are not supported yet")
+        self.space = _joined(space, parts)
+
+    def decode(self, action: Array) -> Any:
+        """The nested action of one row of an action plane; numbers are clipped to their bounds."""
+        flat = np.atleast_1d(action).ravel()
+        at = 0
+
+        def take(path: Path) -> Any:
+            nonlocal at
+            part = _part(self.nested, path)
+            values = flat[at : at + part.size]
+            at += part.size
+            if isinstance(part, Discrete):
+                return int(values[0]) + part.start
+            if isinstance(part, Box):
+                return np.clip(values, part.low, part.high).reshape(part.shape).astype(part.dtype)
+            return values.astype(np.int8 if isinstance(part, MultiBinary) else np.int64)
+
+        return _build(self.nested, take)
+
+
+def _joined(space: Space, parts: list[Flat]) -> ActionSpace:
+    if isinstance(space, Discrete):
+        return Discrete(space.n)  # heads count from 0
+    if isinstance(space, Flat):
+        return space
+    if isinstance(parts[0], Box):
+        low, high = ([bound for part in parts for bound in getattr(part, name)] for name in ("low", "high"))
+        return Box(low, high)
+    return MultiDiscrete([n for part in parts if not isinstance(part, Box) for n in part.nvec])
+
+
+def _field(key: str | int) -> str:
+    return f"f{key}" if isinstance(key, int) else key
+
+
+def _layout(space: Space) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Dtype and shape of a row."""
+    if isinstance(space, Flat):
+        dtype = np.dtype(np.int8 if isinstance(space, MultiBinary) else space.dtype)
+        if dtype not in _NUMBERS:
+            raise SpaceError(f"rows cannot hold numbers of dtype {dtype}")
+        return dtype, space.shape
+    fields: list[tuple[Any, ...]] = [(_field(key), *_layout(part)) for key, part in space.children()]
+    return np.dtype(fields, align=True), ()
+
+
+def _follow(value: Any, path: Path) -> Any:
+    for key in path:
+        if isinstance(key, str) and not (isinstance(value, Mapping) and key in value):
+            raise ShapeError(f"value has no part {key!r}")
+        value = value[key]
+    return value
+
+
+def _part(space: Space, path: Path) -> Any:
+    for key in path:
+        space = dict(space.children())[key]  # type: ignore[union-attr]
+    return space
+
+
+def _build(space: Space, leaf: Any, path: Path = ()) -> Any:
+    """The form of a space with leaf(path) at every flat part."""
+    if isinstance(space, Dict):
+        return {key: _build(part, leaf, (*path, key)) for key, part in space.children()}
+    if isinstance(space, Tuple):
+        return tuple(_build(part, leaf, (*path, key)) for key, part in space.children())
+    return leaf(path)

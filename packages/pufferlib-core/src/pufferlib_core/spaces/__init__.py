@@ -1,0 +1,77 @@
+"""Spaces: what observations and actions may be. A space is immutable, hashable and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from pufferlib_core.errors import SpaceError
+from pufferlib_core.spaces.flat import Box, Discrete, Flat, MultiBinary, MultiDiscrete, sample_allowed
+from pufferlib_core.spaces.nested import MAX_DEPTH, Dict, Path, Space, Tuple, leaves
+
+__all__ = [
+    "Box", "Dict", "Discrete", "Flat", "MultiBinary", "MultiDiscrete", "Path", "Space", "Tuple", "fingerprint",
+    "from_gymnasium", "from_json", "leaves", "sample_allowed",
+]  # fmt: skip
+
+
+def from_json(values: dict[str, Any], depth: int = 1) -> Space:
+    """The space that `to_json` described.
+
+    Raises:
+        SpaceError: if it describes none.
+    """
+    if depth > MAX_DEPTH:
+        raise SpaceError(f"not the description of a space: nested deeper than {MAX_DEPTH}")
+    try:
+        kind = values["type"]
+        if kind == "Box":
+            low, high = ([float(x) for x in values[name]] for name in ("low", "high"))
+            shape = tuple(values["shape"])
+            return Box(np.reshape(low, shape), np.reshape(high, shape), shape, values["dtype"])
+        if kind == "Discrete":
+            return Discrete(int(values["n"]), int(values.get("start", 0)))
+        if kind == "MultiBinary":
+            return MultiBinary(int(values["n"]))
+        if kind == "MultiDiscrete":
+            return MultiDiscrete(values["nvec"])
+        if kind == "Dict":
+            return Dict({name: from_json(part, depth + 1) for name, part in values["spaces"].items()})
+        if kind == "Tuple":
+            return Tuple(from_json(part, depth + 1) for part in values["spaces"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SpaceError(f"not the description of a space: {values!r} ({error})") from error
+    raise SpaceError(f"not the description of a space: unknown type {kind!r}")
+
+
+def fingerprint(*spaces: Space) -> str:
+    """SHA-256 of the spaces' canonical JSON: equal exactly if the spaces are."""
+    text = json.dumps([space.to_json() for space in spaces], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def from_gymnasium(space: Any) -> Space:
+    """The space that a space of Gymnasium describes, told by its attributes: the package itself is not needed.
+
+    Raises:
+        SpaceError: if it, or a part of it, is of another kind; a MultiDiscrete must start at 0.
+    """
+    if isinstance(space, (Flat, Dict, Tuple)):
+        return space
+    kind = type(space).__name__
+    if kind == "Box":
+        return Box(space.low, space.high, space.shape, space.dtype)
+    if kind == "Discrete":
+        return Discrete(int(space.n), int(getattr(space, "start", 0)))
+    if kind == "MultiDiscrete" and not np.any(getattr(space, "start", 0)):
+        return MultiDiscrete(np.asarray(space.nvec).ravel().tolist())
+    if kind == "MultiBinary":
+        return MultiBinary(int(np.prod(space.n)))
+    if kind == "Dict":
+        return Dict({name: from_gymnasium(part) for name, part in space.spaces.items()})
+    if kind == "Tuple":
+        return Tuple(from_gymnasium(part) for part in space.spaces)
+    raise SpaceError(f"spaces of kind {space} are not supported")
