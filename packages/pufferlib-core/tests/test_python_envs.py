@@ -15,7 +15,7 @@ from pufferlib_core.errors import ConfigError, EnvError, NonFiniteError, ShapeEr
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, from_gymnasium
+from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, from_gymnasium
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import env_spec, vectorize
 
@@ -194,21 +194,72 @@ def test_spaces_of_gymnasium():
     assert from_gymnasium(spaces.Discrete(4)) == Discrete(4)
     assert from_gymnasium(spaces.MultiDiscrete([2, 3])) == MultiDiscrete([2, 3])
     assert from_gymnasium(spaces.MultiBinary(3)) == MultiBinary(3)
-    with pytest.raises(SpaceError, match="start at 0, got start=1"):
-        from_gymnasium(spaces.Discrete(4, start=1))
+    assert from_gymnasium(spaces.Discrete(4, start=1)) == Discrete(4, start=1)
+    assert from_gymnasium(spaces.MultiBinary([2, 3])) == MultiBinary(6)
+    deep = spaces.Dict({"b": spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1, (2,))]), "a": spaces.MultiDiscrete([[2, 3]])})
+    assert from_gymnasium(deep) == Dict({"a": MultiDiscrete([2, 3]), "b": Tuple([Discrete(2), Box(0, 1, (2,))])})
+    with pytest.raises(SpaceError, match="not supported"):
+        from_gymnasium(spaces.Dict({"a": spaces.Text(3)}))
     with pytest.raises(SpaceError, match="not supported"):
         from_gymnasium(FakeSpace())
 
 
 def test_environments_with_other_spaces_are_refused(user_module):
     class Odd(Line):
-        """Its observations are choices."""
+        """Its actions mix choices and numbers."""
 
-        observation_space = Discrete(3)
+        action_space = Tuple([Discrete(2), Box(-1, 1, (1,))])
 
     user_module.Odd = Odd
-    with pytest.raises(EnvError, match="odd: observations must be a Box, got Discrete"):
+    with pytest.raises(EnvError, match="odd: actions that mix choices and numbers are not supported yet"):
         env_spec("user_module:Odd")
+
+
+class Fetch:
+    """Nested observations and actions: name the colour of the picture and say whether the switch is on."""
+
+    observation_space = Dict({
+        "picture": Box(0, 255, (2, 3), "uint8"),
+        "inventory": Tuple([Discrete(3, start=1), MultiBinary(2)]),
+        "time": Box(0, 5, (), "float64"),
+    })  # fmt: skip
+    action_space = Dict({"colour": Discrete(2, start=4), "switch": MultiBinary(1)})
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.time = 0
+        return self.look(), {}
+
+    def look(self):
+        self.colour, self.on = int(self.rng.integers(2)), int(self.rng.integers(2))
+        picture = np.full((2, 3), 255 * self.colour, np.uint8)
+        return {"picture": picture, "inventory": (2, np.array([self.on, 1 - self.on], np.int8)), "time": float(self.time)}
+
+    def step(self, action):
+        right = int(action["colour"] == 4 + self.colour) + int(action["switch"][0] == self.on)
+        self.time += 1
+        return self.look(), right / 2, False, self.time == 5, {}
+
+
+def test_nested_spaces_run_and_learn(tmp_path, user_module):
+    user_module.Fetch = Fetch
+    spec = env_spec("user_module:Fetch")
+    assert spec.action_space == MultiDiscrete([2, 2])
+    check_env(spec, steps=40, num_envs=3)
+    vec = make_vec("user_module:Fetch", num_envs=4, seed=2)
+    obs = vec.reset().obs
+    assert obs["picture"].dtype == np.uint8  # observations keep their own dtypes
+    assert obs["picture"].shape == (4, 2, 3)
+    assert (obs["inventory"]["f0"] == 2).all()
+    assert (obs["inventory"]["f1"].sum(1) == 1).all()
+    assert vec.tree.features(obs).shape == (4, 2 * 3 + 3 + 2 * 2 + 1)
+    options = {"train": {"num_envs": 16}, "ppo": {"horizon": 32, "minibatch": 128, "learning_rate": 3e-3, "gamma": 0.0},
+               "policy": {"normalize_obs": True}}  # fmt: skip
+    run = train("user_module:Fetch", timesteps=16_384, options=options, out=str(tmp_path))
+    assert evaluate("user_module:Fetch", run.checkpoint, episodes=32)["episode_return_mean"] > 4.9
+    more = train(resume=run.checkpoint, timesteps=16_384 + 512, out=str(tmp_path))
+    assert more.summary["steps"] == 16_384 + 512
 
 
 @pytest.mark.parametrize("env", ["user_module:BATCH", "user_module:Line"])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pufferlib_core.errors import CheckpointError, SpaceError
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, fingerprint, from_json
+from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Tuple, fingerprint, from_json
 
 finite = st.floats(-1e3, 1e3, width=32)
 
@@ -105,5 +105,8 @@ def test_policy_descriptions_round_trip():
     for broken in ({}, {"obs_space": {}, "action_space": {}}, spec.to_json() | {"config": {"hiden": [3]}}):
         with pytest.raises(CheckpointError, match="not the description of a policy"):
             PolicySpec.from_json(broken)
-    with pytest.raises(CheckpointError, match="must be a Box"):
-        PolicySpec.from_json(spec.to_json() | {"obs_space": Discrete(2).to_json()})
+    with pytest.raises(CheckpointError, match="actions are choices or a Box"):
+        PolicySpec.from_json(spec.to_json() | {"action_space": Tuple([Discrete(2)]).to_json()})
+    nested = PolicySpec(obs_space=Tuple([Discrete(3), Box(0, 1, (2,))]), action_space=Discrete(2), config=PolicyConfig())
+    assert PolicySpec.from_json(json.loads(json.dumps(nested.to_json()))) == nested
+    assert nested.tensors()[0].shape == (64, 5)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from pufferlib_core.emulation import SpaceTree
     from pufferlib_core.errors import PufferError
     from pufferlib_core.loops.api import load_policy, train
     from pufferlib_core.loops.evaluate import evaluate
     from pufferlib_core.native import gae, minibatches, vtrace
     from pufferlib_core.policies import PolicySpec
-    from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+    from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
     from pufferlib_core.testing import check_env
     from pufferlib_core.traits import BatchEnv, EnvSpec, Progress, Step
     from pufferlib_core.vector import VecEnv, env_spec, make_vec
@@ -27,6 +28,7 @@ _WHERE = {
     "Checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
+    "SpaceTree": "emulation",
     "PufferError": "errors",
     "load_policy": "loops.api",
     "train": "loops.api",
@@ -36,9 +38,11 @@ _WHERE = {
     "vtrace": "native",
     "PolicySpec": "policies",
     "Box": "spaces",
+    "Dict": "spaces",
     "Discrete": "spaces",
     "MultiBinary": "spaces",
     "MultiDiscrete": "spaces",
+    "Tuple": "spaces",
     "check_env": "testing",
     "BatchEnv": "traits",
     "EnvSpec": "traits",
@@ -53,6 +57,7 @@ __all__ = [
     "BatchEnv",
     "Box",
     "Checkpoint",
+    "Dict",
     "Discrete",
     "EnvSpec",
     "MultiBinary",
@@ -60,7 +65,9 @@ __all__ = [
     "PolicySpec",
     "Progress",
     "PufferError",
+    "SpaceTree",
     "Step",
+    "Tuple",
     "VecEnv",
     "__version__",
     "check_env",

@@ -29,13 +29,13 @@ def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step
         NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
         EnvError: if an action mask allows nothing.
     """
-    finished = 0
+    finished, copied = 0, not vec.tree.direct
     for t in range(segment.steps):
-        obs = segment.obs[t]
-        _check_finite(obs, vec.spec.name, "observation", t, first_step)
+        features = vec.tree.features(segment.obs[t], segment.features[t]) if copied else segment.features[t]
+        _check_finite(features, vec.spec.name, "observation", t, first_step)
         mask = None if segment.action_mask is None else segment.action_mask[t]
         action, segment.logprob[t], segment.value[t] = policy.act(
-            obs, greedy=False, seed=seed, step=first_step + t, action_mask=mask
+            features, greedy=False, seed=seed, step=first_step + t, action_mask=mask
         )
         if t > 0:
             _link(segment, t - 1, segment.value[t])
@@ -45,8 +45,9 @@ def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step
             finished += step.finished
             cut = np.flatnonzero((step.truncated != 0) & (step.terminated == 0))
             if len(cut):  # the values of their final observations, by the policy that collects
-                segment.next_value[t, cut] = policy.forward(step.final_obs[cut])[1]
-    _link(segment, segment.steps - 1, policy.forward(segment.obs[-1])[1])
+                segment.next_value[t, cut] = policy.forward(vec.tree.features(step.final_obs[cut]))[1]
+    last = vec.tree.features(segment.obs[-1], segment.features[-1]) if copied else segment.features[-1]
+    _link(segment, segment.steps - 1, policy.forward(last)[1])
     return finished
 
 

@@ -21,6 +21,9 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     return aligned
 
 
+Row = tuple[np.dtype[Any], tuple[int, ...]]  # dtype and shape
+
+
 @dataclass(frozen=True)
 class Segment:
     """T steps of N environments: row t holds what was seen and done at t and what that action caused.
@@ -29,7 +32,8 @@ class Segment:
     after the action: of the final observation where truncated, 0 where terminated, else `value[t + 1]`.
     """
 
-    obs: FloatArray  # (T + 1, N, *obs)
+    obs: npt.NDArray[Any]  # (T + 1, N, *row), as the environments wrote them
+    features: FloatArray  # (T + 1, N, width), what a network reads of obs; the same memory where obs is float32
     action: npt.NDArray[Any]  # (T, N), (T, N, K) int32 or (T, N, A) float32
     logprob: FloatArray  # (T, N) of the policy that collected
     value: FloatArray  # (T, N)
@@ -40,7 +44,7 @@ class Segment:
     truncated: ByteArray  # (T, N)
     valid: ByteArray  # (T, N)
     log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
-    final_obs: FloatArray  # (N, *obs) last final observation of each environment
+    final_obs: npt.NDArray[Any]  # (N, *row) last final observation of each environment
     action_mask: ByteArray | None  # (T + 1, N, logits) what the action of row t may be; None: anything
 
     @classmethod
@@ -48,21 +52,33 @@ class Segment:
         cls,
         steps: int,
         envs: int,
-        obs_shape: tuple[int, ...],
-        action_shape: tuple[int, ...],
-        action_dtype: Any,
+        obs_row: Row,
+        features: int,
+        action_row: Row,
         mask_size: int = 0,
     ) -> Segment:
-        """Zeroed memory for `steps` steps of `envs` environments; mask_size: choices that masks speak of, 0 for no masks."""
+        """Zeroed memory for `steps` steps of `envs` environments.
+
+        Args:
+            steps: T.
+            envs: N.
+            obs_row: dtype and shape of an observation.
+            features: numbers that a network reads of it where they are not the observation itself; 0: they are.
+            action_row: dtype and shape of an action.
+            mask_size: choices that action masks speak of; 0: no masks.
+        """
         plane = (steps, envs)
+        obs = aligned_zeros((steps + 1, envs, *obs_row[1]), obs_row[0])
+        width = (steps + 1, envs, features)
         return cls(
-            obs=aligned_zeros((steps + 1, envs, *obs_shape), np.float32),
-            action=aligned_zeros((*plane, *action_shape), action_dtype),
+            obs=obs,
+            features=aligned_zeros(width, np.float32) if features else obs.reshape(steps + 1, envs, -1),
+            action=aligned_zeros((*plane, *action_row[1]), action_row[0]),
             **{name: aligned_zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")},
             **{name: aligned_zeros(plane, np.uint8) for name in ("terminated", "truncated")},
             valid=aligned_zeros(plane, np.uint8),
             log=aligned_zeros(plane, EPISODE),
-            final_obs=aligned_zeros((envs, *obs_shape), np.float32),
+            final_obs=aligned_zeros((envs, *obs_row[1]), obs_row[0]),
             action_mask=aligned_zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
         )  # fmt: skip
 
@@ -84,5 +100,6 @@ class Segment:
     def roll(self) -> None:
         """Copies the last observation row (and its action mask) to the first, for the next segment."""
         self.obs[0] = self.obs[-1]
+        self.features[0] = self.features[-1]
         if self.action_mask is not None:
             self.action_mask[0] = self.action_mask[-1]

@@ -81,6 +81,10 @@ class SpaceTree:
         """Zeroed rows, 64-byte aligned."""
         return aligned_zeros((rows, *self.shape), self.dtype)
 
+    def plain(self, rows: Array) -> Array:
+        """Rows as files hold them, a view: themselves, or the bytes (N, row_bytes) of nested ones."""
+        return rows if self.dtype.fields is None else rows.view(np.uint8).reshape(len(rows), self.row_bytes)
+
     def view(self, rows: Array, path: Path) -> Array:
         """One part of rows, without a copy: (N, *shape) of its own dtype."""
         for key in path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pufferlib_core.config import from_dict, option, to_dict
+from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import CheckpointError, PufferError
-from pufferlib_core.spaces import Box, Space, fingerprint, from_json
+from pufferlib_core.spaces import Box, Flat, Space, fingerprint, from_json
 from pufferlib_core.traits import ActionSpace
 
 
@@ -40,9 +42,14 @@ class Tensor(NamedTuple):
 class PolicySpec:
     """A policy: its spaces and its network. Equal specs have equal parameters on every back end."""
 
-    obs_space: Box
+    obs_space: Space
     action_space: ActionSpace
     config: PolicyConfig
+
+    @functools.cached_property
+    def tree(self) -> SpaceTree:
+        """Layout of the observations."""
+        return SpaceTree(self.obs_space)
 
     @property
     def logits(self) -> int:
@@ -61,7 +68,7 @@ class PolicySpec:
         heads = {"actor": [("policy", self.logits)], "critic": [("value", 1)],
                  "trunk": [("policy", self.logits), ("value", 1)]}  # fmt: skip
         for part in parts:
-            width = self.obs_space.size
+            width = self.tree.width
             for layer, out in enumerate(self.config.hidden):
                 shapes += [(f"{part}.{layer}.weight", (out, width)), (f"{part}.{layer}.bias", (out,))]
                 width = out
@@ -107,14 +114,11 @@ class PolicySpec:
             CheckpointError: if it describes none.
         """
         try:
-            obs, action = (_space(values[name]) for name in ("obs_space", "action_space"))
-            config = from_dict(PolicyConfig, values["config"], "policy")
+            obs, action = (from_json(values[name]) for name in ("obs_space", "action_space"))
+            spec = cls(obs_space=obs, action_space=action, config=from_dict(PolicyConfig, values["config"], "policy"))  # type: ignore[arg-type]
+            _ = spec.tree
         except (KeyError, TypeError, PufferError) as error:
             raise CheckpointError(f"not the description of a policy: {error}") from error
-        if not isinstance(obs, Box):
-            raise CheckpointError("not the description of a policy: observations must be a Box")
-        return cls(obs_space=obs, action_space=action, config=config)
-
-
-def _space(values: Any) -> Space:
-    return from_json(values)
+        if not isinstance(action, Flat):
+            raise CheckpointError(f"not the description of a policy: actions are choices or a Box, got {action}")
+        return spec

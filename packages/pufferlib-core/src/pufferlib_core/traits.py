@@ -60,15 +60,15 @@ class EnvSpec:
     """
 
     name: str
-    obs_space: Box
+    obs_space: Space
     action_space: ActionSpace
     max_episode_steps: int = 0  # the time limit kept for it; 0: none
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     factory: Callable[[], Any] | None = None
     preset: Mapping[str, Any] = field(default_factory=dict)  # settings that solve it without flags
-    render_ansi: Callable[[FloatArray], str] | None = None  # of one observation
-    render_rgb: Callable[[FloatArray], ByteArray] | None = None  # (height, width, 3)
+    render_ansi: Callable[[Any], str] | None = None  # of one observation
+    render_rgb: Callable[[Any], ByteArray] | None = None  # (height, width, 3)
     keys: Keys | None = None  # for play by keyboard; None: digits choose a discrete action
     description: str = ""
     config: Any = None  # its settings, a frozen dataclass of `option`s; None: it has none
@@ -94,13 +94,13 @@ class Step(NamedTuple):
     The arrays are the environment's own and are overwritten by the next step: copy what you keep.
     """
 
-    obs: FloatArray  # (N, *obs shape); after an episode ended under SAME_STEP, the first of the next one
+    obs: npt.NDArray[Any]  # (N, *row), see `SpaceTree`; after an episode ended under SAME_STEP, the first of the next one
     reward: FloatArray  # (N,)
     cost: FloatArray  # (N,)
     terminated: ByteArray  # (N,) 0 or 1
     truncated: ByteArray  # (N,) 0 or 1
     valid: ByteArray  # (N,) 0: a dummy row that must not be learnt from
-    final_obs: FloatArray  # (N, *obs shape) last observation of the episode; meaningful where it ended
+    final_obs: npt.NDArray[Any]  # (N, *row) last observation of the episode; meaningful where it ended
     log: npt.NDArray[Any]  # (N,) EPISODE records; meaningful where the episode ended
     action_mask: ByteArray | None  # (N, logits) 1 where the next action may be that choice; None: all may
     finished: int  # episodes that ended in this step

@@ -65,7 +65,7 @@ def init(engine: Any, spec: PolicySpec, config: PPOConfig, *, num_envs: int, see
     """The state of a new run: parameters and Adam's moments (the engine's memory), normalisers, counter of updates."""
     state: State = engine.tensors(seed) | {"updates": np.zeros(1, np.int64)}
     if spec.config.normalize_obs:
-        state |= Moments.empty(spec.obs_space.size).arrays("obs_norm/")
+        state |= Moments.empty(spec.tree.width).arrays("obs_norm/")
     if config.normalize_return:
         state |= Moments.empty(1).arrays("return_norm/") | {"return_norm/running": np.zeros(num_envs)}
     return state
@@ -86,7 +86,7 @@ def observe_segment(state: State, segment: Segment, config: PPOConfig) -> State:
     new = dict(state)
     valid = segment.valid.ravel() != 0
     if "obs_norm/mean" in state:
-        rows = segment.obs[:-1].reshape(segment.rows, -1)
+        rows = segment.features[:-1].reshape(segment.rows, -1)
         new |= Moments.of(state, "obs_norm/").merged(rows if valid.all() else rows[valid]).arrays("obs_norm/")
     if "return_norm/mean" in state:
         ended = (segment.terminated | segment.truncated) != 0

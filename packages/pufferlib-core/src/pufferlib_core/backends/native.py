@@ -32,7 +32,7 @@ METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction",
 def c_net(spec: PolicySpec) -> Any:
     """The `puf_net` of a policy."""
     net = ffi.new("puf_net *")
-    net.obs_size = spec.obs_space.size
+    net.obs_size = spec.tree.width
     net.layers = len(spec.config.hidden)
     if not 1 <= net.layers <= lib.PUF_MAX_LAYERS:
         raise ShapeError(f"policy.hidden has {net.layers} layers, the native back end takes 1 to {lib.PUF_MAX_LAYERS}")
@@ -98,13 +98,20 @@ class NativePolicy:
         )
         check(status, "policy")
 
+    def _input(self, obs: Array) -> tuple[Array, Any]:
+        """What the network reads of observations, or of features (N, width) of them; the array keeps the memory alive."""
+        tree = self.spec.tree
+        if obs.dtype != np.float32 or obs.shape[1:] != (tree.width,):
+            obs = tree.features(obs)
+        return obs, pointer(obs, "obs", np.float32, (len(obs), tree.width))
+
     def act(
         self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None
     ) -> tuple[Array, Array, Array]:
         """Actions for N observations.
 
         Args:
-            obs: float32 (N, *obs shape).
+            obs: rows (N, ...) as environments write them, or what a network reads of them, float32 (N, width).
             greedy: the most likely action instead of a sample.
             seed: of the noise, which is keyed by (seed, row, step).
             step: likewise.
@@ -118,7 +125,7 @@ class NativePolicy:
         """
         space = self.spec.action_space
         n = len(obs)
-        flat = pointer(obs, "obs", np.float32, (n, *self.spec.obs_space.shape))
+        _read, flat = self._input(obs)
         mask = ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, (n, self.spec.logits))
         action = np.empty((n, *space.shape), np.float32 if self.spec.continuous else np.int32)
         logprob, value = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -130,9 +137,9 @@ class NativePolicy:
         return action, logprob, value
 
     def forward(self, obs: Array) -> tuple[Array, Array]:
-        """Logits (N, L) (means for continuous actions) and values (N,) of float32 observations (N, *obs shape)."""
+        """Logits (N, L) (means for continuous actions) and values (N,) of N observations; see `act`."""
         n = len(obs)
-        flat = pointer(obs, "obs", np.float32, (n, *self.spec.obs_space.shape))
+        _read, flat = self._input(obs)
         logits, value = np.empty((n, self.spec.logits), np.float32), np.empty(n, np.float32)
         where = ffi.from_buffer("float[]", logits), ffi.from_buffer("float[]", value)
         check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, n, *where), "forward")
@@ -224,7 +231,7 @@ class NativeEngine:
             NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
         """
         batch = ffi.new("puf_batch *")
-        batch.obs, batch.action = _f4(segment.obs), ffi.from_buffer(segment.action)
+        batch.obs, batch.action = _f4(segment.features), ffi.from_buffer(segment.action)
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
         batch.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         batch.advantage, batch.target, batch.rows = _f4(advantage), _f4(target), self.rows

@@ -124,7 +124,7 @@ class Run:
             return self.last
         improved = not math.isnan(self.episodes.return_mean) and self.episodes.return_mean > self.best
         self.best = max(self.best, self.episodes.return_mean) if improved else self.best
-        state = self.vec.state() | {"obs": self.segment.obs[0]}
+        state = self.vec.state() | {"obs": self.vec.tree.plain(self.segment.obs[0])}
         if self.segment.action_mask is not None:
             state["action_mask"] = self.segment.action_mask[0]
         acting = self.policy_spec.acting_names()

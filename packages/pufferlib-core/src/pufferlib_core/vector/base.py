@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.data import Segment, aligned_zeros
+from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError, UnknownName
 from pufferlib_core.native import Array, pointer
 from pufferlib_core.seeding import check_seed
@@ -42,16 +43,16 @@ class VecEnv(ABC):
         self.autoreset = autoreset
         self.seed = check_seed(seed)
         self.obs_space = spec.obs_space
+        self.tree = SpaceTree(spec.obs_space)
         self.action_space = spec.action_space
         self._first_stream = first_stream
         n = num_envs
         self.action_dtype = np.dtype(np.float32 if isinstance(spec.action_space, Box) else np.int32)
         self.action_shape = (n, *spec.action_space.shape)
-        obs = (n, *spec.obs_space.shape)
         self._step = Step(
-            aligned_zeros(obs, np.float32), aligned_zeros(n, np.float32), aligned_zeros(n, np.float32),
+            self.tree.empty(n), aligned_zeros(n, np.float32), aligned_zeros(n, np.float32),
             aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8),
-            aligned_zeros(obs, np.float32), aligned_zeros(n, EPISODE),
+            self.tree.empty(n), aligned_zeros(n, EPISODE),
             aligned_zeros((n, mask_size), np.uint8) if mask_size else None, 0,
         )  # fmt: skip
         self._started = False
@@ -181,8 +182,8 @@ class VecEnv(ABC):
             raise ConfigError(f"a segment needs at least 1 step, got {steps}")
         masks = self._step.action_mask
         return Segment.allocate(
-            steps, self.num_envs, self.obs_space.shape, self.action_space.shape, self.action_dtype,
-            0 if masks is None else masks.shape[1],
+            steps, self.num_envs, (self.tree.dtype, self.tree.shape), 0 if self.tree.direct else self.tree.width,
+            (self.action_dtype, self.action_space.shape), 0 if masks is None else masks.shape[1],
         )  # fmt: skip
 
     def fork(self, source: int, targets: Array | list[int]) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pufferlib_core.emulation import ActionTree, SpaceTree, write
 from pufferlib_core.errors import EnvError, SpaceError
 from pufferlib_core.native import Array
-from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
-from pufferlib_core.traits import ActionSpace, EnvSpec, Step
+from pufferlib_core.traits import EnvSpec, Step
 
 
 def is_gymnasium(value: Any) -> bool:
@@ -31,9 +31,9 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
         EnvError: if its spaces are of kinds that are not supported.
     """
     try:
-        obs_space, action_space = (space_from_gymnasium(space) for space in (first.observation_space, first.action_space))
-        if not isinstance(obs_space, Box):
-            raise SpaceError(f"observations must be a Box, got {type(obs_space).__name__}")
+        obs_space = space_from_gymnasium(first.observation_space)
+        SpaceTree(obs_space)
+        action_space = ActionTree(space_from_gymnasium(first.action_space)).space
     except SpaceError as error:
         raise EnvError(f"{name}: {error}") from error
     _close(first)
@@ -56,36 +56,37 @@ class EachEnv:
 
     Args:
         factory: makes one.
-        action_space: of the rows that `step` receives.
+        tree: layout of their observations.
         count: how many.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(
-        self, factory: Callable[[], Any], action_space: ActionSpace, count: int, first: int, words: tuple[int, ...]
-    ) -> None:
+    def __init__(self, factory: Callable[[], Any], tree: SpaceTree, count: int, first: int, words: tuple[int, ...]) -> None:
         self._envs = [factory() for _ in range(count)]
         sequences = (np.random.SeedSequence(words, spawn_key=(i,)) for i in range(first, first + count))
         self._seeds: list[int | None] = [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
         self._over = [False] * count
-        self._single = isinstance(action_space, Discrete)
+        self._tree = tree
+        self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes; the first one of each environment is seeded."""
+        writers = self._tree.writers(out.obs)
         for i in rows.tolist():
             obs, _ = self._envs[i].reset(seed=self._seeds[i])
             self._seeds[i] = None
             self._over[i] = False
-            out.obs[i] = obs
+            write(writers, i, obs)
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment whose episode goes on."""
+        writers = self._tree.writers(out.obs)
         for i, env in enumerate(self._envs):
             if self._over[i]:
                 continue
-            chosen = int(action[i]) if self._single else action[i]
-            out.obs[i], out.reward[i], terminated, truncated, info = env.step(chosen)
+            obs, out.reward[i], terminated, truncated, info = env.step(self._actions.decode(action[i]))
+            write(writers, i, obs)
             out.terminated[i], out.truncated[i] = bool(terminated), bool(truncated)
             out.cost[i] = info.get("cost", 0.0)
             self._over[i] = bool(terminated or truncated)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.data import Segment
+from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, pointer
 from pufferlib_core.spaces import Box
@@ -141,11 +142,13 @@ class NativeVec(VecEnv):
 
 
 def _described(spec: EnvSpec, table: Any, config: Any) -> Any:
+    if not SpaceTree(spec.obs_space).direct:
+        raise EnvError(f"{spec.name}: observations of a C table must be a Box of float32, got {spec.obs_space}")
     info = ffi.new("puf_env_info *")
     check(lib.puf_env_describe(table, config, info), spec.name)
     nvec = () if isinstance(spec.action_space, Box) else spec.action_space.nvec
     same = (
-        info.obs_size == spec.obs_space.size
+        info.obs_size == SpaceTree(spec.obs_space).width
         and info.action_size == spec.action_space.size
         and tuple(info.action_n[k] for k in range(len(nvec))) == nvec
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box
@@ -32,11 +33,11 @@ class PythonRows:
             self._batch = spec.batch(count, np.random.SeedSequence([*words, first]))
         else:
             assert spec.factory is not None
-            self._batch = EachEnv(spec.factory, spec.action_space, count, first, words)
+            self._batch = EachEnv(spec.factory, SpaceTree(spec.obs_space), count, first, words)
         self._return = np.zeros(count)
         self._length = np.zeros(count, np.int32)
         self._over = np.zeros(count, bool)  # waiting for a reset; never under same_step
-        self._last = np.zeros((count, *spec.obs_space.shape), np.float32)  # observations that `disabled` repeats
+        self._last = SpaceTree(spec.obs_space).empty(count)  # observations that `disabled` repeats
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes in these rows."""
@@ -114,7 +115,7 @@ class PythonVec(VecEnv):
 
     def state(self) -> dict[str, Array]:
         """`obs`, and how often such a state was restored, which keys the next streams."""
-        return {"obs": self._step.obs.copy(), "times_restored": np.array([self._times_restored], np.int64)}
+        return {"obs": self.tree.plain(self._step.obs).copy(), "times_restored": np.array([self._times_restored], np.int64)}
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Starts new episodes from streams of their own.
@@ -122,8 +123,9 @@ class PythonVec(VecEnv):
         Raises:
             ShapeError: if the state is of another kind or number.
         """
-        if state["obs"].shape != self._step.obs.shape:
-            raise ShapeError(f"obs must have shape {self._step.obs.shape}, got {state['obs'].shape}")
+        expected = self.tree.plain(self._step.obs).shape
+        if state["obs"].shape != expected:
+            raise ShapeError(f"obs must have shape {expected}, got {state['obs'].shape}")
         self._times_restored = int(state["times_restored"][0]) + 1
         self._restart()
         self.reset()
