@@ -72,7 +72,7 @@ SIMULATORS = (
     Simulator("Gymnasium, SyncVectorEnv", "gymnasium", "gymnasium_envs.py", {"num_envs": 8, "mode": "sync"}, False),
     Simulator("EnvPool", "envpool", "envpool_envs.py", {"num_envs": 4096}, True),
     Simulator("PufferLib 2.0.2, Serial", "pufferlib", "original.py", {"num_envs": 8}, False),
-    Simulator("JAX, 32 steps a call", "jax", "jax_ppo.py", {"num_envs": 4096}, True),
+    Simulator("JAX, 32 steps a call", "jax", "jax_cartpole.py", {"num_envs": 4096}, True),
     Simulator("this framework, 32 steps a call", "ours", "native.py", {"num_envs": 4096, "steps_per_call": 32}, True),
     Simulator("this framework, 8 environments", "ours", "native.py", {"num_envs": 8, "steps_per_call": 1}, False),
 )  # fmt: skip
@@ -110,11 +110,12 @@ def script(python: str, name: str, task: str, settings: dict[str, Any], cores: i
 
 
 def pairs(pythons: dict[str, str], environment: str, ours: Any, theirs: Any, count: int) -> dict[str, list[Result]]:
-    """Answers of this framework and of a peer in turn; ours and theirs: what to do in round i. Empty where not installed."""
+    """Answers, printed too, of this framework and of a peer in turn; ours and theirs: what to do in round i. Empty where not installed."""
     answers: dict[str, list[Result]] = {"ours": [], "theirs": []}
     for i in range(count if environment in pythons else 0):
         answers["ours"].append(ours(i))
         answers["theirs"].append(theirs(i))
+        print(environment, *(f"{side}: {found[-1]}" for side, found in answers.items()), flush=True)
     return answers
 
 

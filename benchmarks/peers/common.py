@@ -73,7 +73,7 @@ class Clock:
         elapsed = time.perf_counter() - self.begin
         self.marks.append((elapsed, steps))
         self.solved = self.to_goal and mean_return >= GOAL
-        return self.solved or elapsed > self.seconds
+        return self.solved or (elapsed > self.seconds and len(self.marks) > 1)
 
     def result(self) -> dict[str, Any]:
         """Steps a second after the first update; and whether, in how many seconds and steps, the goal was reached."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax_cartpole
 import numpy as np
 import optax
-from common import Clock, Returns, best_rate, random_actions, serve
+from common import Clock, Returns, serve
 
 UPDATES_PER_CALL = 8  # when only the speed is measured; 1 when a run stops at its goal
 
@@ -33,19 +33,6 @@ class Rows(NamedTuple):
     value: jax.Array
     reward: jax.Array
     done: jax.Array
-
-
-def simulate(num_envs: int, cores: int) -> dict[str, float]:
-    """Steps a second, 32 steps in a compiled scan."""
-    run = jax.jit(jax_cartpole.run, donate_argnums=0)
-    latest = [jax_cartpole.reset(num_envs, jax.random.key(0))]
-    actions = jnp.asarray(random_actions(num_envs, np.int32))
-
-    def steps() -> None:
-        latest[0], rows = run(latest[0], actions)
-        jax.block_until_ready(rows)
-
-    return best_rate(steps, actions.size)
 
 
 def initial_network(key: jax.Array, outputs: int, gain: float) -> list[tuple[jax.Array, jax.Array]]:
@@ -153,4 +140,4 @@ def ppo(settings: dict[str, Any], cores: int, seed: int, seconds: float, to_goal
 
 
 if __name__ == "__main__":
-    serve(simulate=simulate, ppo=ppo)
+    serve(ppo=ppo)

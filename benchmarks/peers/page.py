@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -17,9 +16,9 @@ def rounded(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def ratio(result: Result, measure: Callable[[Result], float]) -> str:
-    """Median over the rounds of the peer's value over ours."""
-    return f"{rounded(median(measure(b) / measure(a) for a, b in zip(result['ours'], result['theirs'], strict=True)))}"
+def ratio(result: Result) -> str:
+    """Median over the rounds of our rate over the peer's."""
+    return rounded(median(a["rate"] / b["rate"] for a, b in zip(result["ours"], result["theirs"], strict=True)))
 
 
 def rates(results: list[Result], ours: str) -> str:
@@ -31,11 +30,7 @@ def rates(results: list[Result], ours: str) -> str:
         rows.append((ours, str(cores), rounded(max(own)), rounded(median(own)), "1"))
         for r in group:
             found = [run["rate"] for run in r["theirs"]]
-            told = (
-                (rounded(max(found)), rounded(median(found)), ratio(r, lambda run: 1 / run["rate"]))
-                if found
-                else (MISSING, "", "")
-            )
+            told = (rounded(max(found)), rounded(median(found)), ratio(r)) if found else (MISSING, "", "")
             rows.append((r["peer"], str(cores), *told))
     return table(("", "cores", "best", "median", "ours / theirs"), rows)
 
@@ -88,8 +83,8 @@ def figures(saved: Result) -> str:
     for num_envs in sorted({r["settings"]["num_envs"] for r in chosen["train"]}):
         same = [r for r in chosen["train"] if r["settings"]["num_envs"] == num_envs]
         used = same[0]["settings"]
-        parts.append(f"PPO end to end, {num_envs} environments, {used['horizon']} steps, {used['epochs']} epochs, minibatches of "
-                     f"{used['minibatch']}, steps/s:")  # fmt: skip
+        shape = f"{num_envs} environments, {used['horizon']} steps, {used['epochs']} epochs, minibatches of {used['minibatch']}"
+        parts.append(f"PPO end to end, {shape}, steps/s:")
         parts.append(rates(same, "this framework"))
     parts += ["Until 100 training episodes average 475, one core, median and range over the seeds that got there:",
               solving(chosen["solve"], chosen["preset"][0])]  # fmt: skip
