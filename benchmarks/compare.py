@@ -110,7 +110,15 @@ def script(python: str, name: str, task: str, settings: dict[str, Any], cores: i
 
 
 def pairs(pythons: dict[str, str], environment: str, ours: Any, theirs: Any, count: int) -> dict[str, list[Result]]:
-    """Answers, printed too, of this framework and of a peer in turn; ours and theirs: what to do in round i. Empty where not installed."""
+    """Answers of this framework and of a peer in turn, printed as they come; none where the peer is not installed.
+
+    Args:
+        pythons: interpreter of each environment.
+        environment: that of the peer.
+        ours: answers round i for this framework.
+        theirs: answers round i for the peer.
+        count: rounds.
+    """
     answers: dict[str, list[Result]] = {"ours": [], "theirs": []}
     for i in range(count if environment in pythons else 0):
         answers["ours"].append(ours(i))
