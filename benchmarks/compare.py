@@ -2,7 +2,7 @@
 
 Each peer is installed into an environment of its own below build/peers (their versions of numpy exclude each other); one that
 does not install is skipped, and its rows say so. Every measurement is a process of its own, and one of this framework precedes
-each one of a peer. Writes benchmarks/results/compare-<machine>.json and the figures of docs/comparison.md.
+each one of a peer. Writes benchmarks/results/compare-<machine>.json and the figures of docs/explanation/comparison.md.
 
 `uv run python benchmarks/compare.py benchmarks/results/compare-<machine>.json` writes the figures of a saved file.
 """
@@ -205,7 +205,7 @@ def measure() -> Path:
 def main() -> None:
     path = Path(sys.argv[1]) if sys.argv[1:] else measure()
     text = figures(json.loads(path.read_text()))
-    replace(ROOT / "docs/comparison.md", text)
+    replace(ROOT / "docs/explanation/comparison.md", text)
     print(text)
 
 
