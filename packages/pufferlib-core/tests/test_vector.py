@@ -168,7 +168,7 @@ def test_rendering():
         (lambda: make_vec("cartpole", num_envs=1, seed=-1), ConfigError, "seed"),
         (lambda: make_vec("no_module_x:make", num_envs=1), EnvError, "no module named"),
         (lambda: make_vec("json:nothing", num_envs=1), EnvError, "has no 'nothing'"),
-        (lambda: make_vec("time:time", num_envs=1), EnvError, "interface of Gymnasium; got float"),
+        (lambda: make_vec("time:time", num_envs=1), EnvError, "or of PettingZoo; got float"),
         (lambda: make_vec("cartpole", num_envs=1).step(np.zeros(1, np.int32)), EnvError, "call reset"),
         (lambda: make_vec("cartpole", num_envs=1).allocate(0), ConfigError, "at least 1 step"),
     ],

@@ -47,6 +47,15 @@ class BatchEnv(Protocol):
         """Called once at the end."""
 
 
+class PopulationEnv(BatchEnv, Protocol):
+    """A `BatchEnv` of environments with several agents (`EnvSpec.agents` > 1), whose rows follow each other.
+
+    Agents may leave before the others, and join later; an environment is over when none is left.
+    """
+
+    present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset or step
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
     """An environment as others see it; it comes as exactly one of a C table, a batch or a factory.
@@ -63,6 +72,7 @@ class EnvSpec:
     obs_space: Space
     action_space: ActionSpace
     max_episode_steps: int = 0  # the time limit kept for it; 0: none
+    agents: int = 1  # rows of one environment; more than one only without a C table
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     factory: Callable[[], Any] | None = None
@@ -77,6 +87,8 @@ class EnvSpec:
     origin: tuple[str, Mapping[str, Any]] | None = None  # name and settings by which `env_spec` finds it in another process
 
     def __post_init__(self) -> None:
+        if self.agents < 1 or (self.agents > 1 and self.table is not None):
+            raise EnvError(f"{self.name}: agents={self.agents} must be at least 1, and 1 with a C table")
         came = [name for name in ("table", "batch", "factory") if getattr(self, name) is not None]
         if len(came) != 1:
             got = " and ".join(came) or "none"
@@ -89,7 +101,7 @@ class EnvSpec:
 
 
 class Step(NamedTuple):
-    """What a vector environment returns; row n belongs to environment n.
+    """What a vector environment returns; row n belongs to environment n, or to agent n % agents of environment n // agents.
 
     The arrays are the environment's own and are overwritten by the next step: copy what you keep.
     """
@@ -99,7 +111,7 @@ class Step(NamedTuple):
     cost: FloatArray  # (N,)
     terminated: ByteArray  # (N,) 0 or 1
     truncated: ByteArray  # (N,) 0 or 1
-    valid: ByteArray  # (N,) 0: a dummy row that must not be learnt from
+    valid: ByteArray  # (N,) 0: a dummy row that must not be learnt from; nobody acted
     final_obs: npt.NDArray[Any]  # (N, *row) last observation of the episode; meaningful where it ended
     log: npt.NDArray[Any]  # (N,) EPISODE records; meaningful where the episode ended
     action_mask: ByteArray | None  # (N, logits) 1 where the next action may be that choice; None: all may

@@ -13,7 +13,7 @@ from pufferlib_core.loops.api import policy_of
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.spaces import fingerprint
 from pufferlib_core.traits import EnvSpec
-from pufferlib_core.vector import env_spec, vectorize
+from pufferlib_core.vector import VecEnv, env_spec, vectorize
 
 MAX_ENVS = 256
 
@@ -39,7 +39,7 @@ def evaluate(
     Args:
         env: name of the environment, with the spaces that the policy was trained on.
         checkpoint: checkpoint or run folder.
-        episodes: how many in total.
+        episodes: how many in total; of agents, rounded up to whole environments, where there are several.
         seed: of environments and sampling; streams differ from those of training.
         stochastic: sample actions instead of taking the most likely.
         backend: that acts.
@@ -60,28 +60,37 @@ def evaluate(
             f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
         )
     policy = policy_of(saved, backend=backend)
-    num_envs = next(n for n in range(min(episodes, MAX_ENVS), 0, -1) if episodes % n == 0)
-    each = episodes // num_envs
+    wanted = -(-episodes // spec.agents)
+    num_envs = next(n for n in range(min(wanted, MAX_ENVS), 0, -1) if wanted % n == 0)
+    each = wanted // num_envs
     vec = vectorize(spec, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)
+    returns, lengths = _play(vec, policy, each, seed=seed, greedy=not stochastic)
+    vec.close()
+    return {
+        "env": env,
+        "episodes": len(returns),
+        "episode_return_mean": float(np.mean(returns)),
+        "episode_return_std": float(np.std(returns)),
+        "episode_length_mean": float(np.mean(lengths)),
+    }
+
+
+def _play(vec: VecEnv, policy: Any, each: int, *, seed: int, greedy: bool) -> tuple[list[float], list[int]]:
+    """Returns and lengths of the first `each` episodes of every row; rows whose agent never appears do not count."""
     step = vec.reset()
-    played = np.zeros(num_envs, np.int64)
-    returns, lengths = np.zeros((num_envs, each)), np.zeros((num_envs, each))
+    played, seen = np.zeros(vec.rows, np.int64), np.zeros(vec.rows, bool)
+    returns: list[list[float]] = [[] for _ in range(vec.rows)]
+    lengths: list[list[int]] = [[] for _ in range(vec.rows)]
     t = 0
-    while played.min() < each:
-        action, _, _ = policy.act(step.obs, greedy=not stochastic, seed=seed, step=t, action_mask=step.action_mask)
+    while not seen.any() or played[seen].min() < each:
+        action, _, _ = policy.act(step.obs, greedy=greedy, seed=seed, step=t, action_mask=step.action_mask)
         step = vec.step(action)
+        seen |= step.valid != 0
         t += 1
         if step.finished:
             for i in np.flatnonzero(step.terminated | step.truncated).tolist():
                 if played[i] < each:
-                    returns[i, played[i]] = step.log["episode_return"][i]
-                    lengths[i, played[i]] = step.log["episode_length"][i]
+                    returns[i].append(float(step.log["episode_return"][i]))
+                    lengths[i].append(int(step.log["episode_length"][i]))
                     played[i] += 1
-    vec.close()
-    return {
-        "env": env,
-        "episodes": episodes,
-        "episode_return_mean": float(returns.mean()),
-        "episode_return_std": float(returns.std()),
-        "episode_length_mean": float(lengths.mean()),
-    }
+    return [x for row in returns for x in row], [x for row in lengths for x in row]

@@ -39,11 +39,11 @@ class Run:
 
     def __init__(self, settings: Settings, env: EnvSpec, algorithm: AlgorithmSpec, resume: Checkpoint | None) -> None:
         self.settings, self.env = settings, env
-        n = settings.train.num_envs
+        n = settings.train.num_envs * env.agents  # rows
         backend = get_backend(settings.backend, algorithm.capability)
         self.policy_spec = PolicySpec(obs_space=env.obs_space, action_space=env.action_space, config=settings.policy)
         self.pool = Pool(settings.train.threads or default_threads(n))
-        self.vec = vectorize(env, num_envs=n, seed=settings.seed, pool=self.pool)
+        self.vec = vectorize(env, num_envs=settings.train.num_envs, seed=settings.seed, pool=self.pool)
         self.algorithm = algorithm
         self.engine = backend.make_engine(self.policy_spec, settings.options, num_envs=n, seed=settings.seed, pool=self.pool)
         self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)
@@ -68,9 +68,9 @@ class Run:
                 f"{self.settings.env}"
             )
         envs = checkpoint.files["envs"]
-        if len(envs["obs"]) != self.settings.train.num_envs:
+        if len(envs["obs"]) != self.vec.rows:
             raise CheckpointError(
-                f"{checkpoint.path} holds {len(envs['obs'])} environments, the settings say "
+                f"{checkpoint.path} holds {len(envs['obs']) // self.env.agents} environments, the settings say "
                 f"{self.settings.train.num_envs}: train.num_envs cannot change on resume"
             )
         self.vec.set_state(envs)
@@ -102,7 +102,7 @@ class Run:
     def advance(self) -> dict[str, float]:
         """Collects a segment and updates; returns the metrics."""
         begin = time.perf_counter()
-        finished = self.engine.collect(self.vec, self.segment, self.steps // self.vec.num_envs)
+        finished = self.engine.collect(self.vec, self.segment, self.steps // self.vec.rows)
         self.episodes.add(self.segment, finished)
         middle = time.perf_counter()
         fraction = min(1.0, self.steps / self.settings.train.timesteps)

@@ -78,7 +78,7 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     made: dict[str, Any] = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
     env = env_spec(given["env"], values.get(env.name))
     train: TrainConfig = made["train"]
-    algorithm.check(made[algorithm.name], train.num_envs)
+    algorithm.check(made[algorithm.name], train.num_envs * env.agents)
     settings = Settings(
         env=given["env"],
         algorithm=algorithm.name,

@@ -22,6 +22,8 @@ AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
 class VecEnv(ABC):
     """N environments of one kind, stepped together into flat arrays; `make_vec` makes one.
 
+    `rows` is N, or N times the agents of an environment that has several: the length of every plane.
+
     The trajectory of environment i depends on (seed, i) and its actions: not on threads, nor, for native ones, on N or
     the instruction set. One Python thread at a time.
 
@@ -46,7 +48,7 @@ class VecEnv(ABC):
         self.tree = SpaceTree(spec.obs_space)
         self.action_space = spec.action_space
         self._first_stream = first_stream
-        n = num_envs
+        n = self.rows = num_envs * spec.agents
         self.action_dtype = np.dtype(np.float32 if isinstance(spec.action_space, Box) else np.int32)
         self.action_shape = (n, *spec.action_space.shape)
         self._step = Step(
@@ -64,7 +66,7 @@ class VecEnv(ABC):
 
     @abstractmethod
     def _reset(self, mask: Array | None) -> None:
-        """New episodes where mask (N,) is not 0, or everywhere; writes their first rows into `self._step`."""
+        """New episodes where mask (rows,) is not 0, or everywhere; writes their first rows into `self._step`."""
 
     @abstractmethod
     def _advance(self, action: Array, rows: Step) -> int:
@@ -106,10 +108,10 @@ class VecEnv(ABC):
         return step
 
     def reset_some(self, mask: Array) -> Step:
-        """Starts new episodes where mask (N,) is true: what `disabled` autoreset needs."""
+        """Starts new episodes where mask (rows,) is true: what `disabled` autoreset needs."""
         chosen = np.ascontiguousarray(mask, np.uint8)
-        if chosen.shape != (self.num_envs,):
-            raise ShapeError(f"mask must have shape {(self.num_envs,)}, got {chosen.shape}")
+        if chosen.shape != (self.rows,):
+            raise ShapeError(f"mask must have shape {(self.rows,)}, got {chosen.shape}")
         self._reset(chosen)
         return self._step
 
@@ -132,8 +134,8 @@ class VecEnv(ABC):
         return rows._replace(finished=finished)
 
     def _rows(self, segment: Segment, t: int) -> Step:
-        if not 0 <= t < segment.steps or segment.envs != self.num_envs:
-            raise ShapeError(f"row {t} of {segment.envs} environments is not in a segment for {self.num_envs}")
+        if not 0 <= t < segment.steps or segment.envs != self.rows:
+            raise ShapeError(f"row {t} of {segment.envs} environments is not in a segment for {self.rows}")
         return Step(
             segment.obs[t + 1], segment.reward[t], segment.cost[t], segment.terminated[t], segment.truncated[t],
             segment.valid[t], segment.final_obs, segment.log[t],
@@ -182,7 +184,7 @@ class VecEnv(ABC):
             raise ConfigError(f"a segment needs at least 1 step, got {steps}")
         masks = self._step.action_mask
         return Segment.allocate(
-            steps, self.num_envs, (self.tree.dtype, self.tree.shape), 0 if self.tree.direct else self.tree.width,
+            steps, self.rows, (self.tree.dtype, self.tree.shape), 0 if self.tree.direct else self.tree.width,
             (self.action_dtype, self.action_space.shape), 0 if masks is None else masks.shape[1],
         )  # fmt: skip
 

@@ -36,7 +36,7 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
         action_space = ActionTree(space_from_gymnasium(first.action_space)).space
     except SpaceError as error:
         raise EnvError(f"{name}: {error}") from error
-    _close(first)
+    close(first)
     return EnvSpec(
         name=name,
         obs_space=obs_space,
@@ -46,9 +46,16 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
     )
 
 
-def _close(env: Any) -> None:
+def close(env: Any) -> None:
+    """Closes an environment that can be closed."""
     if hasattr(env, "close"):
         env.close()
+
+
+def environment_seeds(count: int, first: int, words: tuple[int, ...]) -> list[int | None]:
+    """Seeds of environments `first` onwards, each keyed by (words, its number); None takes their place once they are used."""
+    sequences = (np.random.SeedSequence(words, spawn_key=(i,)) for i in range(first, first + count))
+    return [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
 
 
 class EachEnv:
@@ -64,8 +71,7 @@ class EachEnv:
 
     def __init__(self, factory: Callable[[], Any], tree: SpaceTree, count: int, first: int, words: tuple[int, ...]) -> None:
         self._envs = [factory() for _ in range(count)]
-        sequences = (np.random.SeedSequence(words, spawn_key=(i,)) for i in range(first, first + count))
-        self._seeds: list[int | None] = [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
+        self._seeds = environment_seeds(count, first, words)
         self._over = [False] * count
         self._tree = tree
         self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
@@ -94,4 +100,4 @@ class EachEnv:
     def close(self) -> None:
         """Closes every environment."""
         for env in self._envs:
-            _close(env)
+            close(env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import VecEnv
 from pufferlib_core.vector.each import EachEnv
+from pufferlib_core.vector.parallel import EachParallel
 
 
 class PythonRows:
@@ -20,7 +22,7 @@ class PythonRows:
 
     Args:
         spec: the environment, with a factory or a batch.
-        count: rows that it writes.
+        count: environments; each has `spec.agents` rows.
         first: number of the first environment, which seeds it.
         autoreset: see `VecEnv`.
         words: what keys all seeds.
@@ -28,33 +30,51 @@ class PythonRows:
 
     def __init__(self, spec: EnvSpec, count: int, first: int, autoreset: str, words: tuple[int, ...]) -> None:
         self.spec, self.autoreset = spec, autoreset
-        self.count = count
-        if spec.batch is not None:
-            self._batch = spec.batch(count, np.random.SeedSequence([*words, first]))
-        else:
-            assert spec.factory is not None
-            self._batch = EachEnv(spec.factory, SpaceTree(spec.obs_space), count, first, words)
-        self._return = np.zeros(count)
-        self._length = np.zeros(count, np.int32)
-        self._over = np.zeros(count, bool)  # waiting for a reset; never under same_step
-        self._last = SpaceTree(spec.obs_space).empty(count)  # observations that `disabled` repeats
+        self._batch = _batch(spec, count, first, words)
+        self._agents = spec.agents
+        rows = count * spec.agents
+        self._return = np.zeros(rows)
+        self._length = np.zeros(rows, np.int32)
+        self._present = np.zeros(rows, bool)  # whose episode goes on
+        self._waiting = np.zeros(rows, bool)  # whose environment is over and not reset; never under same_step
+        self._last = SpaceTree(spec.obs_space).empty(rows)  # observations that `disabled` repeats
 
     def reset(self, rows: Array, out: Step) -> None:
-        """New episodes in these rows."""
+        """New episodes in these rows: all of an environment, or none."""
         if len(rows) == 0:
             return
         self._batch.reset(rows, out)
-        self._return[rows], self._length[rows], self._over[rows] = 0.0, 0, False
+        self._return[rows], self._length[rows], self._waiting[rows] = 0.0, 0, False
+        self._present[rows] = True if self._agents == 1 else self._batch.present[rows]
 
     def step(self, action: Array, out: Step) -> int:
         """One step of every row; returns how many episodes ended."""
         for plane in (out.cost, out.terminated, out.truncated):
             plane.fill(0)
-        out.valid[...] = ~self._over
-        idle = np.flatnonzero(self._over)
         self._batch.step(action, out)
+        out.valid[...] = self._present
+        idle = np.flatnonzero(~self._present)
         for plane in (out.reward, out.cost, out.terminated, out.truncated):
             plane[idle] = 0
+        ended = self._account(out)
+        waiting = np.flatnonzero(self._waiting)
+        over = self._over(ended)
+        if self.autoreset == "same_step":
+            self.reset(over, out)
+            self._clear(out)
+            return len(ended)
+        self._waiting[over] = True
+        if self.autoreset == "next_step":
+            self.reset(waiting, out)
+            self._clear(out, ended)
+            return len(ended)
+        self._clear(out, ended)
+        out.obs[waiting] = self._last[waiting]
+        self._last[over] = out.obs[over]
+        return len(ended)
+
+    def _account(self, out: Step) -> Array:
+        """Time limit, statistics, final observations; the rows whose episode ended."""
         self._return += out.reward
         self._length += out.valid
         if self.spec.max_episode_steps:
@@ -62,20 +82,41 @@ class PythonRows:
         ended = np.flatnonzero(out.terminated | out.truncated)
         out.final_obs[ended] = out.obs[ended]
         out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
-        if self.autoreset == "same_step":
-            self.reset(ended, out)
-            return len(ended)
-        if self.autoreset == "next_step":
-            self.reset(idle, out)
-        else:
-            out.obs[idle] = self._last[idle]
-            self._last[ended] = out.obs[ended]
-        self._over[ended] = True
-        return len(ended)
+        return ended
+
+    def _over(self, ended: Array) -> Array:
+        """Takes the agents out that have left; the rows of environments that are over since this step."""
+        if self._agents == 1:
+            self._present[ended] = False
+            return ended
+        joined = self._batch.present & ~self._present
+        self._return[joined], self._length[joined] = 0.0, 0
+        self._present[...] = self._batch.present
+        self._present[ended] = False
+        empty = ~self._present.reshape(-1, self._agents).any(axis=1)
+        return np.flatnonzero(np.repeat(empty, self._agents) & ~self._waiting)
+
+    def _clear(self, out: Step, ended: Array | None = None) -> None:
+        """Zeros in the rows of agents that are not there, but for last observations of environments that wait."""
+        if self._agents == 1:
+            return
+        absent = ~self._present
+        if ended is not None:
+            absent[ended[self._waiting[ended]]] = False
+        out.obs[absent] = np.zeros((), out.obs.dtype)
 
     def close(self) -> None:
         """Closes the environments."""
         self._batch.close()
+
+
+def _batch(spec: EnvSpec, count: int, first: int, words: tuple[int, ...]) -> Any:
+    """A `BatchEnv`, with several agents a `PopulationEnv`."""
+    if spec.batch is not None:
+        return spec.batch(count, np.random.SeedSequence([*words, first]))
+    assert spec.factory is not None
+    kind = EachEnv if spec.agents == 1 else EachParallel
+    return kind(spec.factory, SpaceTree(spec.obs_space), count, first, words)
 
 
 class PythonVec(VecEnv):
@@ -100,7 +141,9 @@ class PythonVec(VecEnv):
 
     def _reset(self, mask: Array | None) -> None:
         self._check_open()
-        self._rows_of.reset(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), self._step)
+        if mask is not None and self.spec.agents > 1:  # environments as wholes
+            mask = np.repeat(mask.reshape(self.num_envs, -1).any(axis=1), self.spec.agents)
+        self._rows_of.reset(np.arange(self.rows) if mask is None else np.flatnonzero(mask), self._step)
 
     def _advance(self, action: Array, rows: Step) -> int:
         self._check_open()

@@ -13,6 +13,7 @@ from pufferlib_core.config import from_dict, to_dict
 from pufferlib_core.errors import ConfigError, EnvError, UnknownName, require
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.each import from_gymnasium, is_gymnasium
+from pufferlib_core.vector.parallel import from_parallel, is_parallel
 
 
 def env_names() -> list[str]:
@@ -25,7 +26,8 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
 
     Args:
         name: of an installed environment (`cartpole`); `gymnasium:<id>`; or `module:attribute`, where the attribute is
-            an EnvSpec, or a function or class that returns one or an environment with the interface of Gymnasium.
+            an EnvSpec, or a function or class that returns one or an environment with the interface of Gymnasium or of
+            PettingZoo (parallel).
         config: its own settings, where they differ from its defaults.
 
     Raises:
@@ -71,11 +73,14 @@ def _from_factory(name: str) -> EnvSpec:
     result = made() if callable(made) else made
     if isinstance(result, EnvSpec):
         return result
-    if callable(made) and is_gymnasium(result):
-        return from_gymnasium(attribute.lower(), made, result)
+    if callable(made):
+        if is_parallel(result):
+            return from_parallel(attribute.lower(), made, result)
+        if is_gymnasium(result):
+            return from_gymnasium(attribute.lower(), made, result)
     raise EnvError(
-        f"environment {name!r} must be an EnvSpec, or return one or an environment with the interface of Gymnasium; "
-        f"got {type(result).__name__}"
+        f"environment {name!r} must be an EnvSpec, or return one or an environment with the interface of Gymnasium or of "
+        f"PettingZoo; got {type(result).__name__}"
     )
 
 

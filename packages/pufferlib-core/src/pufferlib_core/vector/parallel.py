@@ -1,0 +1,117 @@
+"""Environments with several agents and the parallel interface of PettingZoo, as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pufferlib_core.emulation import ActionTree, SpaceTree, write
+from pufferlib_core.errors import EnvError, SpaceError
+from pufferlib_core.native import Array
+from pufferlib_core.spaces import from_gymnasium
+from pufferlib_core.traits import EnvSpec, Step
+from pufferlib_core.vector.each import close, environment_seeds
+
+
+def is_parallel(value: Any) -> bool:
+    """Whether an object has what PettingZoo's parallel environments have; the package itself is not needed."""
+    return all(hasattr(value, name) for name in ("reset", "step", "possible_agents", "observation_space", "action_space"))
+
+
+def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
+    """The environment that a factory of PettingZoo's kind makes: a row for each possible agent.
+
+    Args:
+        name: what to call it.
+        factory: makes one environment.
+        first: one that was made to look at its agents; it is closed.
+
+    Raises:
+        EnvError: if it is turn-based, or its agents differ in their spaces, or spaces are not supported.
+    """
+    if hasattr(first, "agent_selection"):
+        raise EnvError(f"{name}: agents take turns; pass its parallel_env, or one made by pettingzoo.utils.aec_to_parallel")
+    agents = list(first.possible_agents)
+    spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in agents]
+    try:
+        known = {(from_gymnasium(obs), from_gymnasium(action)) for obs, action in spaces}
+        if len(known) > 1:
+            raise SpaceError("its agents differ in their spaces, which is not supported yet")
+        obs_space, nested_action = known.pop()
+        SpaceTree(obs_space)
+        action_space = ActionTree(nested_action).space
+    except SpaceError as error:
+        raise EnvError(f"{name}: {error}") from error
+    close(first)
+    return EnvSpec(
+        name=name,
+        obs_space=obs_space,
+        action_space=action_space,
+        agents=len(agents),
+        factory=factory,
+        description=(type(first).__doc__ or "").strip().partition("\n")[0],
+    )
+
+
+class EachParallel:
+    """A `BatchEnv` of separate environments with several agents each; agent k of environment i is row i * agents + k.
+
+    Args:
+        factory: makes one.
+        tree: layout of observations.
+        count: environments.
+        first: number of the first one; environment i is seeded by (words, i) alone.
+        words: what keys all seeds.
+    """
+
+    def __init__(self, factory: Callable[[], Any], tree: SpaceTree, count: int, first: int, words: tuple[int, ...]) -> None:
+        self._envs = [factory() for _ in range(count)]
+        self._seeds = environment_seeds(count, first, words)
+        self._tree = tree
+        self._names = list(self._envs[0].possible_agents)
+        self._actions = ActionTree(from_gymnasium(self._envs[0].action_space(self._names[0])))
+        self.present = np.zeros(count * len(self._names), bool)
+
+    def reset(self, rows: Array, out: Step) -> None:
+        """New episodes of whole environments."""
+        writers = self._tree.writers(out.obs)
+        for i in np.unique(rows // len(self._names)).tolist():
+            observations, _ = self._envs[i].reset(seed=self._seeds[i])
+            self._seeds[i] = None
+            self._observe(i, observations, writers)
+
+    def step(self, action: Array, out: Step) -> None:
+        """One step of every environment in which somebody is left."""
+        writers = self._tree.writers(out.obs)
+        for i, env in enumerate(self._envs):
+            acting = [(agent, row) for agent, row in self._rows(i) if self.present[row]]
+            if not acting:
+                continue
+            observations, rewards, terminated, truncated, infos = env.step(
+                {agent: self._actions.decode(action[row]) for agent, row in acting}
+            )
+            self._observe(i, observations, writers)
+            for agent, row in acting:
+                out.reward[row] = rewards.get(agent, 0.0)
+                out.cost[row] = infos.get(agent, {}).get("cost", 0.0)
+                out.terminated[row] = bool(terminated.get(agent, False))
+                left = not self.present[row] and not out.terminated[row]  # gone without a word: cut off
+                out.truncated[row] = bool(truncated.get(agent, False)) or left
+
+    def _observe(self, i: int, observations: Any, writers: Any) -> None:
+        there = set(self._envs[i].agents)
+        for agent, row in self._rows(i):
+            self.present[row] = agent in there
+            if agent in observations:
+                write(writers, row, observations[agent])
+
+    def _rows(self, i: int) -> Any:
+        first = i * len(self._names)
+        return zip(self._names, range(first, first + len(self._names)), strict=True)
+
+    def close(self) -> None:
+        """Closes every environment."""
+        for env in self._envs:
+            close(env)
