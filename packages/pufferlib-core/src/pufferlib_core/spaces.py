@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pufferlib_core.errors import SpaceError
+from pufferlib_core.errors import SpaceError, require
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -235,6 +235,29 @@ def from_gymnasium(space: Any) -> Space:
     if kind == "MultiBinary" and np.ndim(space.n) == 0:
         return MultiBinary(int(space.n))
     raise SpaceError(f"spaces of kind {space} are not supported")
+
+
+def to_gymnasium(space: Space) -> Any:
+    """The same space for Gymnasium, which counts choices in int64 (switches in int8) where we use int32.
+
+    Raises:
+        MissingExtra: if Gymnasium is not installed.
+    """
+    spaces = require("gymnasium", "gymnasium").spaces
+    if isinstance(space, Box):
+        bounds = (_bound(values, space) for values in (space.low, space.high))
+        return spaces.Box(*bounds, dtype=np.dtype(space.dtype).type)
+    if isinstance(space, MultiDiscrete):
+        return spaces.MultiDiscrete(list(space.nvec))
+    return spaces.MultiBinary(space.n) if isinstance(space, MultiBinary) else spaces.Discrete(space.n)
+
+
+def _bound(values: tuple[float, ...], space: Box) -> Array:
+    """Bounds in the space's own dtype; whole numbers have no infinity, so theirs end at the dtype's limits."""
+    if np.dtype(space.dtype).kind == "f":
+        return np.array(values, space.dtype).reshape(space.shape)
+    limits = np.iinfo(space.dtype)
+    return np.array([int(min(max(x, limits.min), limits.max)) for x in values], space.dtype).reshape(space.shape)
 
 
 def sample_allowed(space: Space, rng: np.random.Generator, action_mask: Array | None) -> Array:
