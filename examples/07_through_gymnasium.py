@@ -33,5 +33,5 @@ if __name__ == "__main__":
             returns += infos["episode"]["r"][infos["_episode"]].tolist()
     speed = envs.num_envs * 1000 / (time.perf_counter() - begin)
     print(f"{len(returns)} episodes, mean return {np.mean(returns):.1f}, {speed / 1e6:.1f} million steps/s")
-    assert np.mean(returns) > 150
+    assert np.mean(returns) > 400
     envs.close()
