@@ -20,7 +20,7 @@ from pufferlib_core import make_vec
 from pufferlib_core.adapters.gymnasium import AUTORESET, GymnasiumEnv, GymnasiumVectorEnv, register_envs
 from pufferlib_core.adapters.pettingzoo import PettingZooParallel
 from pufferlib_core.errors import ConfigError, EnvError, MissingExtra, ShapeError, UnknownName
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, from_gymnasium, to_gymnasium
+from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import env_names, env_spec, vectorize
 
@@ -73,38 +73,6 @@ PAIRS = EnvSpec(name="pairs", obs_space=Box(0, 1, (1,)), action_space=MultiDiscr
 def actions_of(space, n, seed=0):
     rng = np.random.default_rng(seed)
     return np.stack([space.sample(rng) for _ in range(n)])
-
-
-@pytest.mark.parametrize(
-    "space",
-    [
-        Box(-1, 1, (2, 3)),
-        Box([-np.inf, -4.8], [np.inf, 4.8]),
-        Box([-0.1], [1 / 3], dtype="float64"),
-        Box(0, 255, (4, 4), "uint8"),
-        Discrete(5),
-        MultiDiscrete([2, 7]),
-        MultiBinary(3),
-    ],
-)
-def test_spaces_go_to_gymnasium_and_back(space):
-    theirs = to_gymnasium(space)
-    back = from_gymnasium(theirs)
-    assert type(back) is type(space)
-    assert (back.shape, back.dtype) == (space.shape, space.dtype)
-    if isinstance(space, Box):
-        np.testing.assert_array_equal(back.low, np.asarray(space.low, space.dtype))
-        np.testing.assert_array_equal(back.high, np.asarray(space.high, space.dtype))
-    else:
-        assert back == space
-    theirs.seed(0)
-    for _ in range(20):
-        space.validate(theirs.sample())
-
-
-def test_whole_numbers_without_bounds_end_at_their_dtype():
-    theirs = to_gymnasium(Box(-np.inf, np.inf, (1,), "int32"))
-    assert (theirs.low[0], theirs.high[0]) == (-(2**31), 2**31 - 1)
 
 
 @pytest.mark.parametrize("name", [*NAMES, SWITCHES, PAIRS], ids=lambda env: getattr(env, "name", env))
@@ -370,6 +338,22 @@ class TestErrors:
         env.reset()
         with pytest.raises(ShapeError, match=match):
             env.step(action)
+
+    def test_actions_of_agents(self):
+        env = PettingZooParallel("cartpole", 2)
+        env.reset()
+        with pytest.raises(ShapeError, match=r"must have shape \(2,\)"):
+            env.step({"agent_0": 0, "agent_1": [0, 1]})
+
+    @pytest.mark.parametrize("name", ["cartpole", PAIRS], ids=["cartpole", "pairs"])
+    def test_a_reset_row_is_not_reset_again(self, name):
+        env = GymnasiumVectorEnv(name, 2)
+        env.reset(seed=0)
+        action = np.ones(env.action_space.shape, np.int64)
+        while not (ended := env.step(action)[2]).any():
+            pass
+        env.reset(options={"reset_mask": ended})
+        assert env.step(action)[1][ended].all()  # paid: a step of the new episode
 
     def test_resets(self):
         env = GymnasiumVectorEnv("cartpole", 2, autoreset_mode="Disabled")

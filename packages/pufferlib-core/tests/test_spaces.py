@@ -10,7 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pufferlib_core.errors import CheckpointError, SpaceError
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, fingerprint, from_json
+from pufferlib_core.spaces import (
+    Box,
+    Discrete,
+    MultiBinary,
+    MultiDiscrete,
+    fingerprint,
+    from_gymnasium,
+    from_json,
+    to_gymnasium,
+)
 
 finite = st.floats(-1e3, 1e3, width=32)
 
@@ -106,3 +115,35 @@ def test_policy_descriptions_round_trip():
             PolicySpec.from_json(broken)
     with pytest.raises(CheckpointError, match="must be a Box"):
         PolicySpec.from_json(spec.to_json() | {"obs_space": Discrete(2).to_json()})
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(-1, 1, (2, 3)),
+        Box([-np.inf, -4.8], [np.inf, 4.8]),
+        Box([-0.1], [1 / 3], dtype="float64"),
+        Box(0, 255, (4, 4), "uint8"),
+        Discrete(5),
+        MultiDiscrete([2, 7]),
+        MultiBinary(3),
+    ],
+)
+def test_spaces_go_to_gymnasium_and_back(space):
+    theirs = to_gymnasium(space)
+    back = from_gymnasium(theirs)
+    assert type(back) is type(space)
+    assert (back.shape, back.dtype) == (space.shape, space.dtype)
+    if isinstance(space, Box):
+        np.testing.assert_array_equal(back.low, np.asarray(space.low, space.dtype))
+        np.testing.assert_array_equal(back.high, np.asarray(space.high, space.dtype))
+    else:
+        assert back == space
+    theirs.seed(0)
+    for _ in range(20):
+        space.validate(theirs.sample())
+
+
+def test_whole_numbers_without_bounds_end_at_their_dtype():
+    theirs = to_gymnasium(Box(-np.inf, np.inf, (1,), "int32"))
+    assert (theirs.low[0], theirs.high[0]) == (-(2**31), 2**31 - 1)

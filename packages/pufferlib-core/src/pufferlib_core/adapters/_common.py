@@ -41,7 +41,10 @@ def cast_action(vec: VecEnv, action: Any) -> Array:
     Raises:
         ShapeError: if it has another shape, or numbers that do not fit.
     """
-    given = np.asarray(action)
+    try:
+        given = np.asarray(action)
+    except ValueError as error:  # rows of different shapes
+        raise ShapeError(f"action must have shape {vec.action_shape}: {error}") from error
     if given.shape != vec.action_shape or not np.can_cast(given.dtype, vec.action_dtype, "same_kind"):
         raise ShapeError(f"action must be {vec.action_dtype} {vec.action_shape}, got {given.dtype} {given.shape}")
     result = np.ascontiguousarray(given, vec.action_dtype)

@@ -216,8 +216,9 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         if self._mode is not AutoresetMode.SAME_STEP:
             return episode
         final_obs = np.full(self.num_envs, None, object)
-        for i in np.flatnonzero(ended):
-            final_obs[i] = np.array(step.final_obs[i], self.single_observation_space.dtype)
+        rows = np.flatnonzero(ended)
+        for i, last in zip(rows.tolist(), step.final_obs[rows].astype(self.single_observation_space.dtype), strict=True):
+            final_obs[i] = last  # one by one: an array of objects would take them for one array of two axes
         final_info = {"cost": np.where(ended, step.cost, 0), "_cost": ended.copy()} | episode
         return episode | {
             "final_obs": final_obs, "_final_obs": ended.copy(), "final_info": final_info, "_final_info": ended.copy()
