@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+# Needs the group `peers`; it holds no doctests, and tests/peers imports it.
+collect_ignore = ["packages/pufferlib-core/src/pufferlib_core/adapters/sb3.py"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --seeds."""

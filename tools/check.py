@@ -76,6 +76,13 @@ def gates(seeds: int) -> list[Gate]:
             env={"PUFFER_ISA": "serial"},
             closing=True,
         ),
+        Gate(
+            name="peers",
+            about="Stable-Baselines3 as a client, in an environment of its own",
+            command=[os.environ.get("UV", "uv"), "run", "--group", "dev", "--group", "peers", "pytest", "tests/peers"],
+            env={"UV_PROJECT_ENVIRONMENT": "build/peers"},
+            closing=True,
+        ),
         Gate(name="c", about="C tests: plain, ASan + UBSan, TSan, coverage, valgrind, clang", command=tool("c_tests")),
         Gate(
             name="portability",

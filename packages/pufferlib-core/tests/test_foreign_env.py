@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pufferlib_core import check_env, include_dir, load_policy, train
+from pufferlib_core.adapters.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
+from pufferlib_core.adapters.pettingzoo import PettingZooParallel
 from pufferlib_core.config import option
 from pufferlib_core.errors import ConfigError, EnvError, NativeError, NonFiniteError
 from pufferlib_core.loops.evaluate import evaluate
@@ -68,6 +70,20 @@ def climb(vec: VecEnv, steps: int, seed: int = 0):
 
 def test_it_keeps_the_contract(ladder):
     check_env(ladder)
+
+
+def test_masks_reach_other_frameworks(ladder):
+    """On the ground going down is not allowed, elsewhere everything is."""
+    one, rows, agents = GymnasiumEnv(ladder), GymnasiumVectorEnv(ladder, 3), PettingZooParallel(ladder, 3)
+    _, info = one.reset(seed=0)
+    _, infos = rows.reset(seed=0)
+    _, each = agents.reset(seed=0)
+    for allowed in ([0, 1, 1], [1, 1, 1]):
+        assert info["action_mask"].tolist() == each["agent_2"]["action_mask"].tolist() == allowed
+        assert infos["action_mask"].tolist() == [allowed] * 3
+        assert infos["_action_mask"].all()
+        info, infos = one.step(1)[4], rows.step(np.ones(3, int))[4]
+        each = agents.step(dict.fromkeys(agents.agents, 1))[4]
 
 
 @pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])

@@ -10,7 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pufferlib_core.errors import CheckpointError, SpaceError
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Tuple, fingerprint, from_json
+from pufferlib_core.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiBinary,
+    MultiDiscrete,
+    Tuple,
+    fingerprint,
+    from_gymnasium,
+    from_json,
+    to_gymnasium,
+)
 
 finite = st.floats(-1e3, 1e3, width=32)
 
@@ -110,3 +121,37 @@ def test_policy_descriptions_round_trip():
     nested = PolicySpec(obs_space=Tuple([Discrete(3), Box(0, 1, (2,))]), action_space=Discrete(2), config=PolicyConfig())
     assert PolicySpec.from_json(json.loads(json.dumps(nested.to_json()))) == nested
     assert nested.tensors()[0].shape == (64, 5)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(-1, 1, (2, 3)),
+        Box([-np.inf, -4.8], [np.inf, 4.8]),
+        Box([-0.1], [1 / 3], dtype="float64"),
+        Box(0, 255, (4, 4), "uint8"),
+        Discrete(5),
+        Discrete(5, start=-2),
+        MultiDiscrete([2, 7]),
+        MultiBinary(3),
+        Dict({"b": Tuple([Discrete(3), MultiBinary(2)]), "a": Box(0, 1, ())}),
+    ],
+)
+def test_spaces_go_to_gymnasium_and_back(space):
+    theirs = to_gymnasium(space)
+    back = from_gymnasium(theirs)
+    assert type(back) is type(space)
+    if isinstance(space, Box):
+        assert (back.shape, back.dtype) == (space.shape, space.dtype)
+        np.testing.assert_array_equal(back.low, np.asarray(space.low, space.dtype))
+        np.testing.assert_array_equal(back.high, np.asarray(space.high, space.dtype))
+    else:
+        assert back == space
+    theirs.seed(0)
+    for _ in range(20):
+        space.validate(theirs.sample())
+
+
+def test_whole_numbers_without_bounds_end_at_their_dtype():
+    theirs = to_gymnasium(Box(-np.inf, np.inf, (1,), "int32"))
+    assert (theirs.low[0], theirs.high[0]) == (-(2**31), 2**31 - 1)

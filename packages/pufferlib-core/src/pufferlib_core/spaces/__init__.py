@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.errors import SpaceError
+from pufferlib_core.spaces.convert import from_gymnasium, to_gymnasium
 from pufferlib_core.spaces.flat import Box, Discrete, Flat, MultiBinary, MultiDiscrete, sample_allowed
 from pufferlib_core.spaces.nested import MAX_DEPTH, Dict, Path, Space, Tuple, leaves
 
 __all__ = [
     "Box", "Dict", "Discrete", "Flat", "MultiBinary", "MultiDiscrete", "Path", "Space", "Tuple", "fingerprint",
-    "from_gymnasium", "from_json", "leaves", "sample_allowed",
+    "from_gymnasium", "from_json", "leaves", "sample_allowed", "to_gymnasium",
 ]  # fmt: skip
 
 
@@ -51,27 +52,3 @@ def fingerprint(*spaces: Space) -> str:
     """SHA-256 of the spaces' canonical JSON: equal exactly if the spaces are."""
     text = json.dumps([space.to_json() for space in spaces], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def from_gymnasium(space: Any) -> Space:
-    """The space that a space of Gymnasium describes, told by its attributes: the package itself is not needed.
-
-    Raises:
-        SpaceError: if it, or a part of it, is of another kind; a MultiDiscrete must start at 0.
-    """
-    if isinstance(space, (Flat, Dict, Tuple)):
-        return space
-    kind = type(space).__name__
-    if kind == "Box":
-        return Box(space.low, space.high, space.shape, space.dtype)
-    if kind == "Discrete":
-        return Discrete(int(space.n), int(getattr(space, "start", 0)))
-    if kind == "MultiDiscrete" and not np.any(getattr(space, "start", 0)):
-        return MultiDiscrete(np.asarray(space.nvec).ravel().tolist())
-    if kind == "MultiBinary":
-        return MultiBinary(int(np.prod(space.n)))
-    if kind == "Dict":
-        return Dict({name: from_gymnasium(part) for name, part in space.spaces.items()})
-    if kind == "Tuple":
-        return Tuple(from_gymnasium(part) for part in space.spaces)
-    raise SpaceError(f"spaces of kind {space} are not supported")
