@@ -18,6 +18,7 @@ DTYPES = ["float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "ui
 shapes = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 flat = st.one_of(
     st.builds(lambda shape, dtype: Box(0, 100, shape, dtype), shapes, st.sampled_from(DTYPES)),
+    st.builds(lambda shape: Box(0, 1, shape, "bool"), shapes),
     st.builds(Discrete, st.integers(1, 40), st.integers(-9, 9)),
     st.builds(MultiDiscrete, st.lists(st.integers(1, 9), min_size=1, max_size=4)),
     st.builds(MultiBinary, st.integers(1, 9)),

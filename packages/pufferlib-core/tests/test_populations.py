@@ -163,7 +163,8 @@ def test_unsupported_populations_are_named(module):
     class Turns(Team):
         """Has turns."""
 
-        agent_selection = "a"
+        def agent_iter(self):
+            """Whose turn it is."""
 
     class Mixed(Team):
         """Its agents differ."""

@@ -83,7 +83,7 @@ def test_validate_names_the_place(space, value, message):
         (lambda: Box(np.nan, 1, (2,)), "low must be"),
         (lambda: Box(0, 1, (0,)), "empty axis"),
         (lambda: Box([0, 1], 1, (3,)), "do not broadcast"),
-        (lambda: Box(0, 1, (1,), "bool"), "not a number"),
+        (lambda: Box(0, 1, (1,), "complex64"), "not a number"),
         (lambda: Discrete(0), r"in \[1, 2\^31\)"),
         (lambda: Discrete(2**31), r"in \[1, 2\^31\)"),
         (lambda: Discrete(True), "whole number"),

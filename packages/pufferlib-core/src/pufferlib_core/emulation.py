@@ -21,7 +21,7 @@ _NUMBERS = {
     np.dtype(code): getattr(lib, name)
     for code, name in {
         "f4": "PUF_F32", "f8": "PUF_F64", "i1": "PUF_I8", "u1": "PUF_U8", "i2": "PUF_I16", "u2": "PUF_U16", "i4": "PUF_I32",
-        "u4": "PUF_U32", "i8": "PUF_I64", "u8": "PUF_U64",
+        "u4": "PUF_U32", "i8": "PUF_I64", "u8": "PUF_U64", "?": "PUF_U8",
     }.items()
 }  # fmt: skip
 MAX_CHOICES = 1 << 16  # of a choice that a network reads as so many numbers

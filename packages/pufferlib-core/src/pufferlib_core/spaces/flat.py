@@ -24,7 +24,7 @@ class Box:
 
     def __init__(self, low: Any, high: Any, shape: tuple[int, ...] | None = None, dtype: Any = "float32") -> None:
         kind = np.dtype(dtype)
-        if kind.kind not in "fiu":
+        if kind.kind not in "fiub":
             raise SpaceError(f"Box: dtype {kind} is not a number")
         size = tuple(int(n) for n in (shape if shape is not None else np.broadcast(low, high).shape))
         if any(n < 1 for n in size):
@@ -65,7 +65,7 @@ class Box:
         value = np.where(below & ~above, np.where(below, low, 0) + rng.exponential(size=self.size), value)
         value = np.where(~below & above, np.where(above, high, 0) - rng.exponential(size=self.size), value)
         both = below & above
-        edge = 1.0 if np.dtype(self.dtype).kind in "iu" else 0.0
+        edge = 1.0 if np.dtype(self.dtype).kind in "iub" else 0.0
         spread = np.where(both, high, 0) - np.where(both, low, 0)
         uniform = np.where(both, low, 0) + rng.random(self.size) * (spread + edge)
         value = np.where(both, np.minimum(np.floor(uniform) if edge else uniform, high), value)

@@ -31,7 +31,7 @@ def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
     Raises:
         EnvError: if it is turn-based, or its agents differ in their spaces, or spaces are not supported.
     """
-    if hasattr(first, "agent_selection"):
+    if hasattr(first, "agent_iter"):
         raise EnvError(f"{name}: agents take turns; pass its parallel_env, or one made by pettingzoo.utils.aec_to_parallel")
     agents = list(first.possible_agents)
     spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in agents]
