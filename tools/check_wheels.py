@@ -28,7 +28,7 @@ MEMBERS = {  # in the order of their layers: each may need those before it to bu
 IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
-    "pufferlib-cli": ["py.typed", "main.py", "__main__.py"],
+    "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
 }
 TRAIN_KEYS = {
     *("env", "algorithm", "backend", "seed", "steps", "seconds", "startup_seconds", "steps_per_second"),

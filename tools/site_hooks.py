@@ -22,9 +22,18 @@ def settings() -> str:
 
 def command_line() -> str:
     """What every command prints with `--help`."""
-    top = parser()
-    (commands,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    return "\n\n".join(f"## {name}\n\n```text\n{sub.format_help().strip()}\n```" for name, sub in commands.choices.items())
+    parts = [f"## {name}\n\n```text\n{sub.format_help().strip()}\n```" for name, sub in commands(parser()) if not commands(sub)]
+    return "\n\n".join(parts)
+
+
+def commands(top: argparse.ArgumentParser, prefix: str = "") -> list[tuple[str, argparse.ArgumentParser]]:
+    """Names and parsers of all subcommands, those of subcommands included."""
+    found = []
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                found += [(f"{prefix}{name}", sub), *commands(sub, f"{prefix}{name} ")]
+    return found
 
 
 def public_names() -> str:

@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     _bench(commands)
     _list(commands)
     _demo(commands)
+    _env(commands)
     _command(commands, "doctor", "show what is installed, what this machine can do, and what is wrong")
     return top
 
@@ -99,6 +100,20 @@ def _demo(commands: Commands) -> None:
     sub.add_argument("--steps", metavar="N", default="200", help="default: 200")
     sub.add_argument("--fps", metavar="F", default="50", help="frames a second; 0: as fast as possible; default: 50")
     sub.add_argument("--seed", metavar="S", default="0", help="default: 0")
+
+
+def _env(commands: Commands) -> None:
+    top = commands.add_parser("env", help="begin, build and check an environment of your own", allow_abbrev=False)
+    actions = top.add_subparsers(dest="action", metavar="ACTION", required=True)
+    sub = _command(actions, "new", "write a small environment that works, in this folder, to begin from")
+    sub.add_argument("name", metavar="NAME", help="in lower case, as Python imports it")
+    sub.add_argument("--language", choices=("python", "numpy", "c"), default="python", help="default: python")
+    sub = _command(actions, "build", "compile an environment in C against the installed headers")
+    sub.add_argument("source", metavar="FILE.c")
+    sub.add_argument("--sanitize", action="store_true", help="for AddressSanitizer and UndefinedBehaviorSanitizer")
+    sub = _command(actions, "check", "run an environment against the contract")
+    sub.add_argument("env", metavar="ENV", help="a native name or module:attribute")
+    sub.add_argument("--sanitize", action="store_true", help="an environment in C under the sanitizers")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from pufferlib_core.c_env import configurable
 from pufferlib_core.traits import EnvSpec
 
 
@@ -18,12 +20,8 @@ def native_env(name: str, *, config: Any, shape: Callable[[Any], dict[str, Any]]
         shape: the fields of `EnvSpec` that follow from settings: spaces, time limit, renderers.
         **fixed: the other fields.
     """
-
-    def configure(chosen: Any) -> EnvSpec:
-        return dataclasses.replace(spec, config=chosen, c_config=c_config(name, chosen), **shape(chosen))
-
-    spec = EnvSpec(name=name, table=table(name), config=config, configure=configure, **shape(config), **fixed)
-    return spec
+    pack = functools.partial(c_config, name)
+    return configurable(name, config=config, shape=shape, pack=pack, table=table(name), **fixed)
 
 
 def table(name: str) -> Callable[[int], int]:
