@@ -63,9 +63,9 @@ def test_sanitizers_find_what_the_check_cannot():
     done = puffer("env", "check", "walk:SPEC", "--sanitize", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"env": "walk:SPEC", "passed": True}
-    broken = re.sub(
-        r"(w->at \+= move;)", r"\1\n    static int seen[4];\n    seen[(w->at + 10) & 31] = 1;", Path("walk.c").read_text()
-    )
+    source = Path("walk.c").read_text()
+    wrong = "w->at += move;\n    static int seen[4];\n    seen[(w->at + 10) & 31] = 1;"
+    broken = source.replace("w->at += move;", wrong)
     Path("walk.c").write_text(broken)
     os.utime("walk.c", (2**31, 2**31))
     done = puffer("env", "check", "walk:SPEC", "--sanitize")
