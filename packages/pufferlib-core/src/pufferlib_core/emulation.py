@@ -6,7 +6,7 @@ A `SpaceTree` is a space compiled once: a row is a C struct with a field for eac
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +66,6 @@ class SpaceTree:
         self.width = sum(leaf.width for leaf in self.leaves)
         # A row of float32 numbers is what a network reads already.
         self.direct = isinstance(space, Box) and self.dtype == np.float32
-        self._fields = ffi.new("puf_field[]", [{"bytes": leaf.bytes, "offset": leaf.offset} for leaf in self.leaves])
 
     def _leaf(self, path: Path, space: Flat) -> Leaf:
         dtype, offset = self.dtype, 0
@@ -105,19 +104,33 @@ class SpaceTree:
         Raises:
             ShapeError: if an array has the wrong shape, dtype or layout.
         """
+        rows = self.empty(len(_follow(values, self.leaves[0].path))) if out is None else out
+        self.packer(values, rows)()
+        return rows
+
+    def packer(self, values: Any, rows: Array) -> Callable[[], None]:
+        """A function that packs the same arrays into the same rows whenever it is called: they are checked once.
+
+        Raises:
+            ShapeError: if an array has the wrong shape, dtype or layout.
+        """
+        n = len(rows)
         arrays = [_follow(values, leaf.path) for leaf in self.leaves]
-        n = len(arrays[0])
-        rows = self.empty(n) if out is None else out
-        for k, (leaf, array) in enumerate(zip(self.leaves, arrays, strict=True)):
+        fields = ffi.new("puf_field[]", len(arrays))
+        for field, leaf, array in zip(fields, self.leaves, arrays, strict=True):
             where = f"value{''.join(f'[{key!r}]' for key in leaf.path)}"
             if not isinstance(array, np.ndarray) or array.dtype != leaf.dtype or array.shape != (n, *leaf.shape):
                 came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
                 raise ShapeError(f"{where} must be {leaf.dtype} {(n, *leaf.shape)}, got {came}")
             if not array.flags.c_contiguous:
                 raise ShapeError(f"{where} must be contiguous: pass np.ascontiguousarray(...)")
-            self._fields[k].data = ffi.cast("void *", array.ctypes.data)
-        check(lib.puf_pack(self._fields, len(self.leaves), n, self._bytes(rows, n), self.row_bytes), "pack")
-        return rows
+            field.data, field.bytes, field.offset = ffi.cast("void *", array.ctypes.data), leaf.bytes, leaf.offset
+        target, count, size, keep = self._bytes(rows, n), len(arrays), self.row_bytes, (arrays, rows)
+
+        def call(_keep: Any = keep) -> None:  # the arrays live as long as the function
+            check(lib.puf_pack(fields, count, n, target, size), "pack")
+
+        return call
 
     def writers(self, rows: Array) -> list[tuple[Path, Array]]:
         """Path and view of every part, for `write`."""

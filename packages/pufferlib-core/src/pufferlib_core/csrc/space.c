@@ -59,42 +59,52 @@ int puf_unpack(const puf_field *fields, int32_t count, int64_t n, const void *ro
 
 static const int32_t SIZE[PUF_NUMBERS] = {4, 8, 1, 1, 2, 2, 4, 4, 8, 8};
 
-/* `count` numbers as float32, rounded to the nearest. */
-static void to_floats(const void *from, int32_t number, int64_t count, float *PUF_RESTRICT out) {
-#define CONVERT(type) \
-    for (int64_t i = 0; i < count; i++) { out[i] = (float)((const type *)from)[i]; } \
-    break
-    switch (number) {
-    case PUF_F32: puf_copy(out, from, (size_t)count * 4); break;
-    case PUF_F64: CONVERT(double);
-    case PUF_I8: CONVERT(int8_t);
-    case PUF_U8: CONVERT(uint8_t);
-    case PUF_I16: CONVERT(int16_t);
-    case PUF_U16: CONVERT(uint16_t);
-    case PUF_I32: CONVERT(int32_t);
-    case PUF_U32: CONVERT(uint32_t);
-    case PUF_I64: CONVERT(int64_t);
-    default: CONVERT(uint64_t);
+/* `count` numbers of each of n rows as float32, rounded to the nearest. */
+#define CONVERTER(name, type) \
+    static void name(const unsigned char *from, int64_t row_bytes, int64_t n, int64_t count, float *PUF_RESTRICT to, int64_t width) { \
+        for (int64_t i = 0; i < n; i++) { \
+            const type *row = (const type *)(const void *)(from + i * row_bytes); \
+            for (int64_t k = 0; k < count; k++) { to[i * width + k] = (float)row[k]; } \
+        } \
     }
-#undef CONVERT
-}
+CONVERTER(from_f32, float)
+CONVERTER(from_f64, double)
+CONVERTER(from_i8, int8_t)
+CONVERTER(from_u8, uint8_t)
+CONVERTER(from_i16, int16_t)
+CONVERTER(from_u16, uint16_t)
+CONVERTER(from_i32, int32_t)
+CONVERTER(from_u32, uint32_t)
+CONVERTER(from_i64, int64_t)
+CONVERTER(from_u64, uint64_t)
 
-/* One whole number; choices are stored in no other type. */
-static int64_t whole(const void *from, int32_t number) {
-    switch (number) {
-    case PUF_I8: return *(const int8_t *)from;
-    case PUF_U8: return *(const uint8_t *)from;
-    case PUF_I16: return *(const int16_t *)from;
-    case PUF_U16: return *(const uint16_t *)from;
-    case PUF_I32: return *(const int32_t *)from;
-    case PUF_U32: return *(const uint32_t *)from;
-    default: return *(const int64_t *)from;
+typedef void (*converter)(const unsigned char *, int64_t, int64_t, int64_t, float *, int64_t);
+static const converter CONVERT[PUF_NUMBERS] = {from_f32, from_f64, from_i8, from_u8, from_i16, from_u16, from_i32, from_u32, from_i64, from_u64};
+
+/* Puts a 1 at the choice of each of n rows, whose numbers are 0. Returns the first row whose choice is none of them, or n. */
+#define CHOOSER(name, type) \
+    static int64_t name(const unsigned char *from, int64_t row_bytes, int64_t n, const puf_leaf *l, float *to, int64_t width) { \
+        for (int64_t i = 0; i < n; i++) { \
+            const int64_t choice = (int64_t)*(const type *)(const void *)(from + i * row_bytes) - l->start; \
+            if (choice < 0 || choice >= l->choices) { return i; } \
+            to[i * width + choice] = 1.0f; \
+        } \
+        return n; \
     }
-}
+CHOOSER(choose_i8, int8_t)
+CHOOSER(choose_u8, uint8_t)
+CHOOSER(choose_i16, int16_t)
+CHOOSER(choose_u16, uint16_t)
+CHOOSER(choose_i32, int32_t)
+CHOOSER(choose_u32, uint32_t)
+CHOOSER(choose_i64, int64_t)
+
+typedef int64_t (*chooser)(const unsigned char *, int64_t, int64_t, const puf_leaf *, float *, int64_t);
+static const chooser CHOOSE[PUF_NUMBERS] = {NULL, NULL, choose_i8, choose_u8, choose_i16, choose_u16, choose_i32, choose_u32, choose_i64, NULL};
 
 static int legal(const puf_leaf *l, int64_t row_bytes) {
     if (l->number < 0 || l->number >= PUF_NUMBERS || l->count < 1 || l->choices < 0) { return 0; }
-    if (l->choices > 0 && (l->count != 1 || l->number == PUF_F32 || l->number == PUF_F64 || l->number == PUF_U64)) { return 0; }
+    if (l->choices > 0 && (l->count != 1 || CHOOSE[l->number] == NULL)) { return 0; }
     const int64_t size = SIZE[l->number];
     return l->offset >= 0 && l->offset % size == 0 && l->count <= row_bytes / size && l->offset <= row_bytes - l->count * size;
 }
@@ -102,28 +112,28 @@ static int legal(const puf_leaf *l, int64_t row_bytes) {
 int64_t puf_features(const puf_leaf *leaves, int32_t count, const void *rows, int64_t n, int64_t row_bytes, float *out,
                      int64_t width) {
     if (leaves == NULL || rows == NULL || out == NULL || n < 0 || row_bytes < 1) { return PUF_EINVAL; }
-    int64_t wide = 0;
+    int64_t wide = 0, good = n;
     for (int32_t k = 0; k < count; k++) {
         if (!legal(&leaves[k], row_bytes)) { return PUF_EINVAL; }
         wide += leaves[k].choices > 0 ? leaves[k].choices : leaves[k].count;
     }
     if (wide != width) { return PUF_EINVAL; }
-    for (int64_t i = 0; i < n; i++) {
-        const unsigned char *row = (const unsigned char *)rows + i * row_bytes;
-        float *at = out + i * width;
+    for (int64_t first = 0; first < n && good == n; first += BLOCK) {
+        const int64_t rest = n - first < BLOCK ? n - first : BLOCK;
+        const unsigned char *row = (const unsigned char *)rows + first * row_bytes;
+        float *at = out + first * width;
+        puf_zero(at, (size_t)(rest * width) * 4);
         for (int32_t k = 0; k < count; k++) {
             const puf_leaf *l = &leaves[k];
             if (l->choices == 0) {
-                to_floats(row + l->offset, l->number, l->count, at);
+                CONVERT[l->number](row + l->offset, row_bytes, rest, l->count, at, width);
                 at += l->count;
                 continue;
             }
-            const int64_t choice = whole(row + l->offset, l->number) - l->start;
-            if (choice < 0 || choice >= l->choices) { return i; }
-            puf_zero(at, (size_t)l->choices * 4);
-            at[choice] = 1.0f;
+            const int64_t done = CHOOSE[l->number](row + l->offset, row_bytes, rest, l, at, width);
+            if (done < rest && first + done < good) { good = first + done; }
             at += l->choices;
         }
     }
-    return n;
+    return good;
 }
