@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pufferlib_core.traits import EPISODE, ByteArray, FloatArray
+from pufferlib_core.traits import EPISODE, ByteArray, FloatArray, Step
+
+Zeros = Callable[[int | tuple[int, ...], Any], npt.NDArray[Any]]  # makes a plane of a shape and dtype
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
@@ -52,18 +55,36 @@ class Segment:
         action_shape: tuple[int, ...],
         action_dtype: Any,
         mask_size: int = 0,
+        zeros: Zeros = aligned_zeros,
     ) -> Segment:
-        """Zeroed memory for `steps` steps of `envs` environments; mask_size: choices that masks speak of, 0 for no masks."""
+        """Zeroed memory for `steps` steps of `envs` environments.
+
+        Args:
+            steps: T.
+            envs: N.
+            obs_shape: of one observation.
+            action_shape: of one action.
+            action_dtype: int32 or float32.
+            mask_size: choices that action masks speak of; 0: no masks.
+            zeros: makes each plane, 64-byte aligned.
+        """
         plane = (steps, envs)
         return cls(
-            obs=aligned_zeros((steps + 1, envs, *obs_shape), np.float32),
-            action=aligned_zeros((*plane, *action_shape), action_dtype),
-            **{name: aligned_zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")},
-            **{name: aligned_zeros(plane, np.uint8) for name in ("terminated", "truncated")},
-            valid=aligned_zeros(plane, np.uint8),
-            log=aligned_zeros(plane, EPISODE),
-            final_obs=aligned_zeros((envs, *obs_shape), np.float32),
-            action_mask=aligned_zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+            obs=zeros((steps + 1, envs, *obs_shape), np.float32),
+            action=zeros((*plane, *action_shape), action_dtype),
+            **{name: zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")},
+            **{name: zeros(plane, np.uint8) for name in ("terminated", "truncated")},
+            valid=zeros(plane, np.uint8),
+            log=zeros(plane, EPISODE),
+            final_obs=zeros((envs, *obs_shape), np.float32),
+            action_mask=zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+        )  # fmt: skip
+
+    def row(self, t: int) -> Step:
+        """What step t writes, as views."""
+        return Step(
+            self.obs[t + 1], self.reward[t], self.cost[t], self.terminated[t], self.truncated[t], self.valid[t],
+            self.final_obs, self.log[t], None if self.action_mask is None else self.action_mask[t + 1], 0,
         )  # fmt: skip
 
     @property

@@ -65,6 +65,7 @@ class EachEnv:
     def __init__(
         self, factory: Callable[[], Any], action_space: ActionSpace, count: int, first: int, words: tuple[int, ...]
     ) -> None:
+        self._first, self._words = first, words
         self._envs = [factory() for _ in range(count)]
         sequences = (np.random.SeedSequence(words, spawn_key=(i,)) for i in range(first, first + count))
         self._seeds: list[int | None] = [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
@@ -74,10 +75,14 @@ class EachEnv:
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes; the first one of each environment is seeded."""
         for i in rows.tolist():
-            obs, _ = self._envs[i].reset(seed=self._seeds[i])
+            try:
+                obs, _ = self._envs[i].reset(seed=self._seeds[i])
+                out.obs[i] = obs
+            except Exception as error:
+                self._name(i, error)
+                raise
             self._seeds[i] = None
             self._over[i] = False
-            out.obs[i] = obs
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment whose episode goes on."""
@@ -85,10 +90,18 @@ class EachEnv:
             if self._over[i]:
                 continue
             chosen = int(action[i]) if self._single else action[i]
-            out.obs[i], out.reward[i], terminated, truncated, info = env.step(chosen)
-            out.terminated[i], out.truncated[i] = bool(terminated), bool(truncated)
-            out.cost[i] = info.get("cost", 0.0)
+            try:
+                out.obs[i], out.reward[i], terminated, truncated, info = env.step(chosen)
+                out.terminated[i], out.truncated[i] = bool(terminated), bool(truncated)
+                out.cost[i] = info.get("cost", 0.0)
+            except Exception as error:
+                self._name(i, error)
+                raise
             self._over[i] = bool(terminated or truncated)
+
+    def _name(self, i: int, error: Exception) -> None:
+        number = self._first + i
+        error.add_note(f"raised by environment {number}, whose seed is of SeedSequence({self._words}, spawn_key=({number},))")
 
     def close(self) -> None:
         """Closes every environment."""

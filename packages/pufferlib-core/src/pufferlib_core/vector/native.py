@@ -68,7 +68,7 @@ class NativeVec(VecEnv):
         pointers = ffi.from_buffer("float[]", obs), ffi.NULL if masks is None else ffi.from_buffer("uint8_t[]", masks)
         check(lib.puf_vec_reset(self.handle, self.pool.exec, where, *pointers), "reset")
 
-    def _advance(self, action: Array, rows: Step) -> int:
+    def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
         chosen = self._pointer(action)
         planes = self._planes if rows is self._step else _planes(*rows[:9])
         finished = lib.puf_vec_step(self.handle, self.pool.exec, chosen, planes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pufferlib_core.data import Segment
 from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box
@@ -77,8 +78,8 @@ class PythonRows:
         self._batch.close()
 
 
-class PythonVec(VecEnv):
-    """N environments written in Python, on the calling thread.
+class PythonVecs(VecEnv):
+    """What both kinds of vectors of environments written in Python share.
 
     A state holds no episode: `set_state` starts new ones, from streams that were not used before.
     """
@@ -87,24 +88,11 @@ class PythonVec(VecEnv):
         super().__init__(spec, num_envs, autoreset, seed, first_stream, 0)
         self._closed = False
         self._times_restored = 0
-        self._make()
 
-    def _make(self) -> None:
-        words = (self.seed, self._first_stream, self._times_restored)
-        self._rows_of = PythonRows(self.spec, self.num_envs, 0, self.autoreset, words)
-
-    def _restart(self) -> None:
-        self._rows_of.close()
-        self._make()
-
-    def _reset(self, mask: Array | None) -> None:
-        self._check_open()
-        self._rows_of.reset(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), self._step)
-
-    def _advance(self, action: Array, rows: Step) -> int:
-        self._check_open()
-        self._check_action(action)
-        return self._rows_of.step(action, rows)
+    @property
+    def _words(self) -> tuple[int, ...]:
+        """What keys all seeds."""
+        return (self.seed, self._first_stream, self._times_restored)
 
     def _check_action(self, action: Array) -> None:
         self._pointer(action)
@@ -131,6 +119,30 @@ class PythonVec(VecEnv):
     def _check_open(self) -> None:
         if self._closed:
             raise self._is_closed()
+
+
+class PythonVec(PythonVecs):
+    """N environments written in Python, on the calling thread."""
+
+    def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
+        super().__init__(spec, num_envs, autoreset, seed, first_stream)
+        self._make()
+
+    def _make(self) -> None:
+        self._rows_of = PythonRows(self.spec, self.num_envs, 0, self.autoreset, self._words)
+
+    def _restart(self) -> None:
+        self._rows_of.close()
+        self._make()
+
+    def _reset(self, mask: Array | None) -> None:
+        self._check_open()
+        self._rows_of.reset(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), self._step)
+
+    def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
+        self._check_open()
+        self._check_action(action)
+        return self._rows_of.step(action, rows)
 
     def close(self) -> None:
         """Closes the environments; calling it again does nothing."""

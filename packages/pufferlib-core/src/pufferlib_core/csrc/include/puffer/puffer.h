@@ -12,6 +12,7 @@
 #include "puffer/optim.h"
 #include "puffer/env.h"
 #include "puffer/pool.h"
+#include "puffer/park.h"
 #include "puffer/vec.h"
 #include "puffer/dist.h"
 #include "puffer/net.h"
