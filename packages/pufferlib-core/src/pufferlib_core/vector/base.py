@@ -133,8 +133,7 @@ class VecEnv(ABC):
             ShapeError: if the action has the wrong dtype or shape.
             EnvError: before the first reset, or if a discrete action is out of range (nothing was stepped).
         """
-        if not self._started:
-            raise EnvError(f"{self.spec.name}: call reset() before step()")
+        self._check_started("step")
         if out is None:
             finished = self._advance(action, self._step, None)
             return Step._make((*self._step[:-1], finished)) if finished else self._step
@@ -155,10 +154,13 @@ class VecEnv(ABC):
         Returns:
             Episodes that ended.
         """
-        if not self._started:
-            raise EnvError(f"{self.spec.name}: call reset() before run()")
+        self._check_started("run")
         pointer(actions, "actions", self.action_dtype, (segment.steps, *self.action_shape))
         return sum(self._advance(action, self._rows(segment, t), (segment, t)) for t, action in enumerate(actions))
+
+    def _check_started(self, call: str) -> None:
+        if not self._started:
+            raise EnvError(f"{self.spec.name}: call reset() before {call}()")
 
     def _is_closed(self) -> EnvError:
         return EnvError(f"{self.spec.name}: the environments are closed")

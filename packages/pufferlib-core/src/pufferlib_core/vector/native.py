@@ -82,8 +82,7 @@ class NativeVec(VecEnv):
         Returns:
             Episodes that ended.
         """
-        if not self._started:
-            raise EnvError(f"{self.spec.name}: call reset() before run()")
+        self._check_started("run")
         t = segment.steps
         chosen = pointer(actions, "actions", self.action_dtype, (t, *self.action_shape))
         planes = _planes(

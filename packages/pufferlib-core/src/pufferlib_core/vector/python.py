@@ -86,7 +86,6 @@ class PythonVecs(VecEnv):
 
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
         super().__init__(spec, num_envs, autoreset, seed, first_stream, 0)
-        self._closed = False
         self._times_restored = 0
 
     @property
@@ -116,16 +115,13 @@ class PythonVecs(VecEnv):
         self._restart()
         self.reset()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise self._is_closed()
-
 
 class PythonVec(PythonVecs):
     """N environments written in Python, on the calling thread."""
 
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
         super().__init__(spec, num_envs, autoreset, seed, first_stream)
+        self._closed = False
         self._make()
 
     def _make(self) -> None:
@@ -143,6 +139,10 @@ class PythonVec(PythonVecs):
         self._check_open()
         self._check_action(action)
         return self._rows_of.step(action, rows)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._is_closed()
 
     def close(self) -> None:
         """Closes the environments; calling it again does nothing."""
