@@ -82,11 +82,19 @@ class Crew:
 
     def post(self, kind: int, segment: int = 0, row: int = 0) -> None:
         """Gives an order to all workers."""
-        if self._posted:  # an exception, such as Ctrl-C, ended the last wait
-            self.wait(self._timeout)
+        self._settle(self._timeout)
         self.board.order[:] = kind, segment, row
-        self._number = (self._number + 1) & 0xFFFFFFFF
         self._posted = True
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        self._announce()
+
+    def _settle(self, seconds: float) -> None:
+        """Finishes an order that an exception, such as Ctrl-C, interrupted while it was given or waited for."""
+        if self._posted:
+            self._announce()
+            self.wait(seconds)
+
+    def _announce(self) -> None:
         for word in self._go:
             lib.puf_store_release(word, self._number)
             lib.puf_unpark(word)
@@ -109,8 +117,7 @@ class Crew:
 
     def command(self, seconds: float, *message: object, fd: int | None = None) -> None:
         """An order whose arguments, and perhaps a descriptor, go over the connections."""
-        if self._posted:
-            self.wait(self._timeout)
+        self._settle(self._timeout)
         for k in range(len(self._parts)):
             self._send(k, message, fd)
         self.post(COMMAND)
@@ -144,8 +151,7 @@ class Crew:
         if self.ended:
             return
         try:
-            if self._posted:
-                self.wait(seconds)
+            self._settle(seconds)
             self.command(seconds, "close")
             for process in self._processes:
                 process.join(seconds)

@@ -27,7 +27,7 @@ from pufferlib_core.vector.registry import env_spec
 from pufferlib_core.vector.shared import RESET, STEP, attach, board_planes
 
 T = TypeVar("T")
-LOOK_NS = 1_000_000_000  # how often an idle worker looks whether its parent lives
+LOOK_NS = 500_000_000  # how often an idle worker looks whether its parent lives
 LONGEST_REPORT = 20_000  # characters; the connection takes them without a reader
 
 
