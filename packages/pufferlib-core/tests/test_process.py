@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 N = 7
 LINE, FRAGILE = "process_envs:Line", "process_envs:Fragile"
 # Workers then start with these modules in memory; the server is this test process's own.
-multiprocessing.set_forkserver_preload(["pufferlib_core.vector.worker"])
+multiprocessing.set_forkserver_preload(["pytest", "pufferlib_core.vector.worker"])
 
 
 def pids():
@@ -35,10 +35,18 @@ def pids():
 
 
 def gone(numbers, seconds=0.0):
+    """Whether none of these processes is alive; a zombie is not, whoever should have reaped it."""
     end = time.monotonic() + seconds
-    while (alive := [pid for pid in numbers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < end:
+    while (some := any(_alive(pid) for pid in numbers)) and time.monotonic() < end:
         time.sleep(0.02)
-    return not alive
+    return not some
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def actions(t, n=N):
