@@ -320,15 +320,16 @@ def test_training_does_not_depend_on_workers(tmp_path):
     assert pids() == []
 
 
-def test_waiting_for_a_word():
-    word = ffi.new("uint32_t *")
+def test_waiting_for_words():
+    go, left = ffi.new("uint32_t[4]"), ffi.new("uint32_t *")
     begin = time.monotonic()
-    assert lib.puf_park(word, 0, 20_000_000) == 0
+    assert lib.puf_park(go, 0, 20_000_000) == 0
     assert 0.01 < time.monotonic() - begin < 2
-    lib.puf_store_release(word, 5)
-    lib.puf_unpark(word)
-    assert lib.puf_park(word, 0, 20_000_000_000) == 1
-    assert lib.puf_load_acquire(word) == 5
+    lib.puf_post(go, 2, 2, left)
+    assert (list(go), left[0]) == ([1, 0, 1, 0], 2)
+    assert lib.puf_park(go + 2, 0, 20_000_000_000) == 1
+    lib.puf_done(left), lib.puf_done(left)
+    assert lib.puf_load_acquire(left) == 0
 
 
 def test_any_memory_will_do_for_segments():

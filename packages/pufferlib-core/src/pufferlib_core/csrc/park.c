@@ -14,8 +14,6 @@ enum { NAP_NS = 50000, NS = 1000000000 };
 
 uint32_t puf_load_acquire(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 
-void puf_store_release(uint32_t *word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-
 static struct timespec time_of(int64_t ns) {
     const struct timespec result = {.tv_sec = (time_t)(ns / NS), .tv_nsec = (long)(ns % NS)};
     return result;
@@ -42,10 +40,23 @@ int puf_park(uint32_t *word, uint32_t expected, int64_t timeout_ns) {
     return puf_load_acquire(word) != expected;
 }
 
-void puf_unpark(uint32_t *word) {
+static void wake(uint32_t *word) {
 #if defined(__linux__)
     syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 #else
     (void)word;
 #endif
+}
+
+void puf_post(uint32_t *go, int32_t stride, int32_t count, uint32_t *left) {
+    __atomic_store_n(left, (uint32_t)count, __ATOMIC_RELEASE);
+    for (int32_t i = 0; i < count; i++) {
+        uint32_t *word = go + (size_t)i * (size_t)stride;
+        __atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
+        wake(word);
+    }
+}
+
+void puf_done(uint32_t *left) {
+    if (__atomic_sub_fetch(left, 1, __ATOMIC_ACQ_REL) == 0) { wake(left); }
 }

@@ -23,7 +23,7 @@ from pufferlib_core.native import Array, ffi, lib
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import segment_planes
 from pufferlib_core.vector.python import PythonVecs
-from pufferlib_core.vector.shared import COMMAND, RESET, STEP, board_planes, share
+from pufferlib_core.vector.shared import COMMAND, LINE, RESET, STEP, board_planes, share
 from pufferlib_core.vector.worker import Job, kind_of, work
 
 # Never by forking this process: it has threads.
@@ -47,10 +47,9 @@ class Crew:
         self._processes: list[BaseProcess] = []
         self._connections: list[Connection] = []
         fd, self.board = share(functools.partial(board_planes, spec, num_envs, workers))
-        self._go, self._done = ([ffi.from_buffer("uint32_t[]", line) for line in word] for word in self.board[4:6])
-        self._number = 1  # of the last order; the start counts as one
-        self.board.go[:] = self._number
-        self._posted = True
+        self._order, self._result = (ffi.from_buffer("int64_t[]", plane) for plane in (self.board.order, self.board.result))
+        self._go, self._left = (ffi.from_buffer("uint32_t[]", plane) for plane in (self.board.go, self.board.left))
+        self._left[0] = workers  # the start is an order, too
         try:
             for k in range(workers):
                 self._start(spec, num_envs, autoreset, k)
@@ -82,22 +81,10 @@ class Crew:
 
     def post(self, kind: int, segment: int = 0, row: int = 0) -> None:
         """Gives an order to all workers."""
-        self._settle(self._timeout)
-        self.board.order[:] = kind, segment, row
-        self._posted = True
-        self._number = (self._number + 1) & 0xFFFFFFFF
-        self._announce()
-
-    def _settle(self, seconds: float) -> None:
-        """Finishes an order that an exception, such as Ctrl-C, interrupted while it was given or waited for."""
-        if self._posted:
-            self._announce()
-            self.wait(seconds)
-
-    def _announce(self) -> None:
-        for word in self._go:
-            lib.puf_store_release(word, self._number)
-            lib.puf_unpark(word)
+        if self._left[0]:  # an exception, such as Ctrl-C, ended the last wait
+            self.wait(self._timeout)
+        self._order[0], self._order[1], self._order[2] = kind, segment, row
+        lib.puf_post(self._go, LINE // 4, len(self._parts), self._left)
 
     def wait(self, seconds: float) -> int:
         """Waits until all have done the last order; returns how many episodes ended.
@@ -106,18 +93,18 @@ class Crew:
             EnvError: if a worker raised, ended or took longer. All are ended then.
         """
         end = time.monotonic() + seconds
-        before = (self._number - 1) & 0xFFFFFFFF
-        for k, word in enumerate(self._done):
-            while not lib.puf_park(word, before, LOOK_NS):
+        while left := lib.puf_load_acquire(self._left):
+            if not lib.puf_park(self._left, left, LOOK_NS):
                 self._look()
                 if time.monotonic() > end:
-                    self._fail(k, f"did not answer within {seconds:g} seconds")
-        self._posted = False
-        return int(self.board.finished[:, 0].sum())
+                    late = np.flatnonzero(self.board.result[:, 1] != self._go[0])
+                    self._fail(int(late[0]), f"did not answer within {seconds:g} seconds")
+        return sum(self._result[k * LINE // 8] for k in range(len(self._parts)))
 
     def command(self, seconds: float, *message: object, fd: int | None = None) -> None:
         """An order whose arguments, and perhaps a descriptor, go over the connections."""
-        self._settle(self._timeout)
+        if self._left[0]:
+            self.wait(self._timeout)
         for k in range(len(self._parts)):
             self._send(k, message, fd)
         self.post(COMMAND)
@@ -151,7 +138,8 @@ class Crew:
         if self.ended:
             return
         try:
-            self._settle(seconds)
+            if self._left[0]:
+                self.wait(seconds)
             self.command(seconds, "close")
             for process in self._processes:
                 process.join(seconds)

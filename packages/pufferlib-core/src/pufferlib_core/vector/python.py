@@ -50,18 +50,20 @@ class PythonRows:
         """One step of every row; returns how many episodes ended."""
         for plane in (out.cost, out.terminated, out.truncated):
             plane.fill(0)
-        out.valid[...] = ~self._over
+        out.valid.fill(1)
         idle = np.flatnonzero(self._over)
         self._batch.step(action, out)
-        for plane in (out.reward, out.cost, out.terminated, out.truncated):
-            plane[idle] = 0
+        if len(idle):
+            for plane in (out.reward, out.cost, out.terminated, out.truncated, out.valid):
+                plane[idle] = 0
         self._return += out.reward
         self._length += out.valid
         if self.spec.max_episode_steps:
             out.truncated[(self._length >= self.spec.max_episode_steps) & (out.valid != 0) & (out.terminated == 0)] = 1
         ended = np.flatnonzero(out.terminated | out.truncated)
-        out.final_obs[ended] = out.obs[ended]
-        out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
+        if len(ended):
+            out.final_obs[ended] = out.obs[ended]
+            out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
         if self.autoreset == "same_step":
             self.reset(ended, out)
             return len(ended)
@@ -87,6 +89,8 @@ class PythonVecs(VecEnv):
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
         super().__init__(spec, num_envs, autoreset, seed, first_stream, 0)
         self._times_restored = 0
+        space = spec.action_space  # negative actions are above every limit when taken as unsigned
+        self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32).reshape(space.shape)
 
     @property
     def _words(self) -> tuple[int, ...]:
@@ -95,8 +99,7 @@ class PythonVecs(VecEnv):
 
     def _check_action(self, action: Array) -> None:
         self._pointer(action)
-        space = self.action_space
-        if not isinstance(space, Box) and ((action < 0) | (action >= np.asarray(space.nvec).reshape(space.shape))).any():
+        if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
     def state(self) -> dict[str, Array]:

@@ -24,17 +24,16 @@ STEP, RESET, COMMAND = range(3)  # kinds of orders; a command comes over the con
 class Board(NamedTuple):
     """What parent and workers share besides segments.
 
-    The parent writes an order and then its number into each `go`; each worker does its part and writes that number into
-    its `done`.
+    The parent writes an order and counts each `go` up; every worker does its part and counts `left` down.
     """
 
     step: Step  # rows of all environments
     action: Array  # (N, ...)
     chosen: Array  # (N,) uint8; not 0: RESET starts a new episode
     order: Array  # (3,) int64: kind; segment and row that STEP writes (segment 0: `step`)
-    go: Array  # (workers, 16) uint32; the first one of each line counts
-    done: Array  # likewise
-    finished: Array  # (workers, 8) int64; the first one of each line: episodes that ended in its part
+    go: Array  # (workers, 16) uint32; the first one of each line: number of the last order
+    left: Array  # (16,) uint32; the first one: workers that have not done it
+    result: Array  # (workers, 8) int64; of each line: episodes that ended in its part, and number of the order it did
 
 
 def board_planes(spec: EnvSpec, num_envs: int, workers: int, zeros: Zeros) -> Board:
@@ -45,7 +44,7 @@ def board_planes(spec: EnvSpec, num_envs: int, workers: int, zeros: Zeros) -> Bo
         zeros(num_envs, np.uint8),
         zeros(3, np.int64),
         zeros((workers, LINE // 4), np.uint32),
-        zeros((workers, LINE // 4), np.uint32),
+        zeros(LINE // 4, np.uint32),
         zeros((workers, LINE // 8), np.int64),
     )
 

@@ -72,11 +72,11 @@ class Worker:
             raise EnvError(f"{job.origin[0]} is another environment here: its spaces or its time limit differ")
         self._part = slice(job.first, job.stop)
         board = self._receive(functools.partial(board_planes, self._spec, job.num_envs, job.workers))
-        self._order = board.order
+        self._order = ffi.from_buffer("int64_t[]", board.order)
         self._step = Step._make([*(plane if plane is None else plane[self._part] for plane in board.step[:9]), 0])
         self._action, self._chosen = board.action[self._part], board.chosen[self._part]
-        self._go, self._done = (ffi.from_buffer("uint32_t[]", lines[job.number]) for lines in (board.go, board.done))
-        self._finished = board.finished[job.number]
+        self._go, self._left = ffi.from_buffer("uint32_t[]", board.go[job.number]), ffi.from_buffer("uint32_t[]", board.left)
+        self._result = ffi.from_buffer("int64_t[]", board.result[job.number])
         self._segments: dict[int, Segment] = {}
         self._open = True
         self._make(job.words)
@@ -94,10 +94,10 @@ class Worker:
 
     def serve(self) -> None:
         """Obeys until it is told to close, or the parent is gone."""
-        number = 1  # the start itself
+        number = 0  # the start itself
         while True:
-            lib.puf_store_release(self._done, number)
-            lib.puf_unpark(self._done)
+            self._result[1] = number
+            lib.puf_done(self._left)
             if not self._open:
                 return
             if not self._next(number):
@@ -115,10 +115,10 @@ class Worker:
         return True
 
     def _obey(self) -> None:
-        kind, segment, row = self._order.tolist()
+        kind, segment, row = self._order
         if kind == STEP:
             out = self._segments[segment].row(row) if segment else self._step
-            self._finished[0] = self._rows.step(self._action, out)
+            self._result[0] = self._rows.step(self._action, out)
         elif kind == RESET:
             self._rows.reset(np.flatnonzero(self._chosen), self._step)
         else:
