@@ -86,18 +86,19 @@ class EachEnv:
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment whose episode goes on."""
-        for i, env in enumerate(self._envs):
-            if self._over[i]:
+        obs, reward, over = out.obs, out.reward, self._over
+        for i, (env, chosen) in enumerate(zip(self._envs, action.tolist() if self._single else action, strict=True)):
+            if over[i]:
                 continue
-            chosen = int(action[i]) if self._single else action[i]
             try:
-                out.obs[i], out.reward[i], terminated, truncated, info = env.step(chosen)
-                out.terminated[i], out.truncated[i] = bool(terminated), bool(truncated)
-                out.cost[i] = info.get("cost", 0.0)
+                obs[i], reward[i], terminated, truncated, info = env.step(chosen)
+                if info:
+                    out.cost[i] = info.get("cost", 0.0)
             except Exception as error:
                 self._name(i, error)
                 raise
-            self._over[i] = bool(terminated or truncated)
+            if terminated or truncated:
+                out.terminated[i], out.truncated[i], over[i] = bool(terminated), bool(truncated), True
 
     def _name(self, i: int, error: Exception) -> None:
         number = self._first + i

@@ -51,7 +51,7 @@ class PythonRows:
         for plane in (out.cost, out.terminated, out.truncated):
             plane.fill(0)
         out.valid.fill(1)
-        idle = np.flatnonzero(self._over)
+        idle = self._over.nonzero()[0]
         self._batch.step(action, out)
         if len(idle):
             for plane in (out.reward, out.cost, out.terminated, out.truncated, out.valid):
@@ -60,7 +60,7 @@ class PythonRows:
         self._length += out.valid
         if self.spec.max_episode_steps:
             out.truncated[(self._length >= self.spec.max_episode_steps) & (out.valid != 0) & (out.terminated == 0)] = 1
-        ended = np.flatnonzero(out.terminated | out.truncated)
+        ended = (out.terminated | out.truncated).nonzero()[0]
         if len(ended):
             out.final_obs[ended] = out.obs[ended]
             out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
