@@ -254,6 +254,7 @@ def test_settings_are_checked():
 
 SCRIPT = """
 import multiprocessing
+import signal
 
 import numpy as np
 from pufferlib_core import make_vec
@@ -271,6 +272,7 @@ class Walk:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell start without it
     vec = make_vec("__main__:Walk", num_envs=4, workers=2)
     vec.reset()
     print(*[process.pid for process in multiprocessing.active_children()], flush=True)
@@ -287,7 +289,9 @@ def test_workers_of_a_script_end_with_it(tmp_path, end):
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     workers = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(workers) == 2
+    if len(workers) != 2:
+        parent.kill()
+        pytest.fail(parent.communicate()[1])
     time.sleep(0.1)
     if end == signal.SIGINT:
         os.killpg(parent.pid, end)  # as Ctrl-C does: workers get it too
