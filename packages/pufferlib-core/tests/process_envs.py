@@ -74,6 +74,14 @@ class FailsInWorkers(Line):
         assert multiprocessing.parent_process() is None, "no test here"
 
 
+class HangsInWorkers(Line):
+    """Takes its time to be made."""
+
+    def __init__(self):
+        if multiprocessing.parent_process():
+            time.sleep(60)
+
+
 class Batch:
     """Counts up; the first number is the one that its seed gives."""
 

@@ -18,7 +18,7 @@ from pufferlib_core import make_vec, train
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError
 from pufferlib_core.native import ffi, lib
-from pufferlib_core.vector import PythonVec, env_spec, vectorize
+from pufferlib_core.vector import PythonVec, crew, env_spec, vectorize
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers get the same path
 
@@ -185,7 +185,7 @@ def test_a_worker_killed_between_steps_is_noticed():
     assert gone(workers)
 
 
-def test_failures_at_start_and_end():
+def test_failures_at_start_and_end(monkeypatch):
     with pytest.raises(EnvError, match=r"failsinworkers: worker 0 (.|\n)*AssertionError: no test here"):
         make_vec("process_envs:FailsInWorkers", num_envs=2, workers=2)
     vec = make_vec("process_envs:FailsToClose", num_envs=2, workers=1)
@@ -193,6 +193,9 @@ def test_failures_at_start_and_end():
     with pytest.raises(EnvError, match="cannot close"):
         vec.close()
     vec.close()
+    monkeypatch.setattr(crew, "START_SECONDS", 0.5)
+    with pytest.raises(EnvError, match=r"worker 0 \(environments 0 to 0, .*did not answer within 0.5 seconds"):
+        make_vec("process_envs:HangsInWorkers", num_envs=2, workers=2)
     assert pids() == []
 
 
