@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from publish import replace, table  # the file beside this one
-from pufferlib_core.emulation import SpaceTree, write
+from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple, to_gymnasium
 from run import RESULTS, ROOT, processor
 
@@ -80,9 +80,7 @@ def python_observations() -> dict[str, float]:
     rows = tree.empty(len(samples))
 
     def ours() -> None:
-        writers = tree.writers(rows)
-        for i, sample in enumerate(samples):
-            write(writers, i, sample)
+        tree.write(rows, None, samples)
 
     def flatten() -> None:
         for sample in samples:

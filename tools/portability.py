@@ -1,7 +1,7 @@
 """Compiles the freestanding part of the core for WebAssembly and Cortex-M3, and runs it outside CPython.
 
-Everything but the pool is compiled as C99 without a C library; the linked modules must have no undefined symbol. Under
-node, random numbers, elementary functions, advantages and 1000 CartPole steps must equal CPython's byte for byte.
+Everything but the hosted pool.c and park.c is compiled as C99 without a C library; the linked modules must have no undefined
+symbol. Under node, random numbers, elementary functions, advantages and 1000 CartPole steps must equal CPython's byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pufferlib_core.native import check, ffi, gae, lib
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVS = ROOT / "packages/pufferlib-envs/src/pufferlib_envs/csrc"
-HOSTED = {"pool.c"}
+HOSTED = {"pool.c", "park.c"}
 FLAGS = [
     "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-c11-extensions", "-Wno-pass-failed", "-ffreestanding",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-DPUF_FREESTANDING",

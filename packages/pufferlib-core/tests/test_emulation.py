@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pufferlib_core.emulation import ActionTree, SpaceTree, write
+from pufferlib_core.emulation import ActionTree, SpaceTree
 from pufferlib_core.errors import NativeError, ShapeError, SpaceError
 from pufferlib_core.native import check, ffi, lib
 from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, fingerprint, from_json, leaves
@@ -41,8 +41,8 @@ def batch(tree: SpaceTree, n: int, seed: int):
     samples = [tree.space.sample(rng) for _ in range(n)]
     rows = tree.empty(n)
     parts = tree.unpack(tree.empty(n))
-    for i, sample in enumerate(samples):
-        write(tree.writers(rows), i, sample)
+    tree.write(rows, list(range(0, n, 2)), samples[::2])
+    tree.write(rows, list(range(1, n, 2)), samples[1::2])
     for leaf in tree.leaves:
         array, at = parts, samples
         for key in leaf.path:

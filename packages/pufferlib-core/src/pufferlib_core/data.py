@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pufferlib_core.traits import EPISODE, ByteArray, FloatArray
+from pufferlib_core.traits import EPISODE, ByteArray, FloatArray, Step
+
+Zeros = Callable[[int | tuple[int, ...], Any], npt.NDArray[Any]]  # makes a plane of a shape and dtype
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
@@ -33,7 +36,7 @@ class Segment:
     """
 
     obs: npt.NDArray[Any]  # (T + 1, N, *row), as the environments wrote them
-    features: FloatArray  # (T + 1, N, width), what a network reads of obs; the same memory where obs is float32
+    own_features: FloatArray | None  # (T + 1, N, width) where a network reads something else than obs; see `features`
     action: npt.NDArray[Any]  # (T, N), (T, N, K) int32 or (T, N, A) float32
     logprob: FloatArray  # (T, N) of the policy that collected
     value: FloatArray  # (T, N)
@@ -56,6 +59,7 @@ class Segment:
         features: int,
         action_row: Row,
         mask_size: int = 0,
+        zeros: Zeros = aligned_zeros,
     ) -> Segment:
         """Zeroed memory for `steps` steps of `envs` environments.
 
@@ -66,20 +70,34 @@ class Segment:
             features: numbers that a network reads of it where they are not the observation itself; 0: they are.
             action_row: dtype and shape of an action.
             mask_size: choices that action masks speak of; 0: no masks.
+            zeros: makes each plane, 64-byte aligned.
         """
         plane = (steps, envs)
-        obs = aligned_zeros((steps + 1, envs, *obs_row[1]), obs_row[0])
-        width = (steps + 1, envs, features)
         return cls(
-            obs=obs,
-            features=aligned_zeros(width, np.float32) if features else obs.reshape(steps + 1, envs, -1),
-            action=aligned_zeros((*plane, *action_row[1]), action_row[0]),
-            **{name: aligned_zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")},
-            **{name: aligned_zeros(plane, np.uint8) for name in ("terminated", "truncated")},
-            valid=aligned_zeros(plane, np.uint8),
-            log=aligned_zeros(plane, EPISODE),
-            final_obs=aligned_zeros((envs, *obs_row[1]), obs_row[0]),
-            action_mask=aligned_zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+            obs=zeros((steps + 1, envs, *obs_row[1]), obs_row[0]),
+            own_features=zeros((steps + 1, envs, features), np.float32) if features else None,
+            action=zeros((*plane, *action_row[1]), action_row[0]),
+            **{name: zeros(plane, np.float32) for name in ("logprob", "value", "next_value", "reward", "cost")},
+            **{name: zeros(plane, np.uint8) for name in ("terminated", "truncated")},
+            valid=zeros(plane, np.uint8),
+            log=zeros(plane, EPISODE),
+            final_obs=zeros((envs, *obs_row[1]), obs_row[0]),
+            action_mask=zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+        )  # fmt: skip
+
+    @property
+    def features(self) -> FloatArray:
+        """What a network reads of `obs`, (T + 1, N, width): those made of them, or the observations themselves."""
+        if self.own_features is not None:
+            return self.own_features
+        plain: FloatArray = self.obs.reshape(self.steps + 1, self.envs, -1)
+        return plain
+
+    def row(self, t: int) -> Step:
+        """What step t writes, as views."""
+        return Step(
+            self.obs[t + 1], self.reward[t], self.cost[t], self.terminated[t], self.truncated[t], self.valid[t],
+            self.final_obs, self.log[t], None if self.action_mask is None else self.action_mask[t + 1], 0,
         )  # fmt: skip
 
     @property
@@ -100,6 +118,7 @@ class Segment:
     def roll(self) -> None:
         """Copies the last observation row (and its action mask) to the first, for the next segment."""
         self.obs[0] = self.obs[-1]
-        self.features[0] = self.features[-1]
+        if self.own_features is not None:
+            self.own_features[0] = self.own_features[-1]
         if self.action_mask is not None:
             self.action_mask[0] = self.action_mask[-1]

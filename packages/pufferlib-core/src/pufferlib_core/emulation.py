@@ -6,6 +6,7 @@ A `SpaceTree` is a space compiled once: a row is a C struct with a field for eac
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ _NUMBERS = {
         "u4": "PUF_U32", "i8": "PUF_I64", "u8": "PUF_U64", "?": "PUF_U8",
     }.items()
 }  # fmt: skip
+JOINED = 4096  # bytes of a part up to which joining pays
 MAX_CHOICES = 1 << 16  # of a choice that a network reads as so many numbers
 
 
@@ -132,9 +134,22 @@ class SpaceTree:
 
         return call
 
-    def writers(self, rows: Array) -> list[tuple[Path, Array]]:
-        """Path and view of every part, for `write`."""
-        return [(leaf.path, self.view(rows, leaf.path)) for leaf in self.leaves]
+    def write(self, rows: Array, which: list[int] | None, values: list[Any]) -> None:
+        """Puts nested observations into rows, part by part.
+
+        Args:
+            rows: written to.
+            which: their numbers; all if None.
+            values: as many observations; numbers are cast.
+        """
+        if not values:
+            return
+        where = slice(None) if which is None else which
+        for leaf in self.leaves:
+            parts = values
+            for key in leaf.path:
+                parts = [part[key] for part in parts]
+            self.view(rows, leaf.path)[where] = _column(parts, leaf)
 
     def features(self, rows: Array, out: Array | None = None) -> Array:
         """What a network reads: float32 (N, width), numbers as they are, choices as 0 and 1; a view where that is possible.
@@ -194,13 +209,20 @@ class SpaceTree:
         return ffi.cast("void *", rows.ctypes.data)
 
 
-def write(writers: list[tuple[Path, Array]], row: int, value: Any) -> None:
-    """Puts one nested observation into a row; `writers` are those of the tree."""
-    for path, view in writers:
-        part = value
-        for key in path:
-            part = part[key]
-        view[row] = part
+def _column(parts: list[Any], leaf: Leaf) -> Any:
+    """One part of several observations as an array; joining the bytes of small arrays is the fastest way to one."""
+    first = parts[0]
+    if not leaf.shape or not isinstance(first, np.ndarray) or leaf.bytes > JOINED:
+        return parts
+    try:
+        if len(set(map(_dtype_of, parts))) == 1:
+            return np.frombuffer(b"".join(parts), first.dtype).reshape(len(parts), *leaf.shape)
+    except (AttributeError, TypeError, ValueError, BufferError):
+        pass  # not all arrays, not contiguous or not of this size: numpy decides
+    return parts
+
+
+_dtype_of = operator.attrgetter("dtype")
 
 
 class ActionTree:
@@ -219,6 +241,12 @@ class ActionTree:
         if boxes and len(boxes) < len(parts):
             raise SpaceError("actions that mix choices and numbers are not supported yet")
         self.space = _joined(space, parts)
+
+    def decode_all(self, action: Array) -> list[Any]:
+        """The nested action of every row of an action plane."""
+        if isinstance(self.nested, Discrete):
+            return [chosen + self.nested.start for chosen in action.tolist()]
+        return [self.decode(row) for row in action]
 
     def decode(self, action: Array) -> Any:
         """The nested action of one row of an action plane; numbers are clipped to their bounds."""

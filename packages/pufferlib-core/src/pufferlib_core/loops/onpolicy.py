@@ -43,7 +43,8 @@ class Run:
         backend = get_backend(settings.backend, algorithm.capability)
         self.policy_spec = PolicySpec(obs_space=env.obs_space, action_space=env.action_space, config=settings.policy)
         self.pool = Pool(settings.train.threads or default_threads(n))
-        self.vec = vectorize(env, num_envs=settings.train.num_envs, seed=settings.seed, pool=self.pool)
+        train = settings.train
+        self.vec = vectorize(env, num_envs=train.num_envs, seed=settings.seed, pool=self.pool, workers=train.workers)
         self.algorithm = algorithm
         self.engine = backend.make_engine(self.policy_spec, settings.options, num_envs=n, seed=settings.seed, pool=self.pool)
         self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)

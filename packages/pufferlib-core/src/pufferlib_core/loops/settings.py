@@ -23,6 +23,7 @@ class TrainConfig:
     timesteps: int = option(1_000_000, "environment steps in total, rounded up to whole updates", low=1)
     num_envs: int = option(64, "environments stepped together", low=1, high=1 << 24)
     threads: int = option(0, "of the C core; 0: one for each 128 environments, at most one for each processor", low=0)
+    workers: int = option(0, "processes that step environments written in Python; 0: none", low=0)
     stop_return: float | None = option(None, "stop when the mean of the last 100 episodes reaches it")
     checkpoint_every: int = option(0, "environment steps between checkpoints; 0: one at the end", low=0)
 

@@ -11,10 +11,11 @@ from pufferlib_core.seeding import STREAM_ENV
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.base import AUTORESET, VecEnv
 from pufferlib_core.vector.native import NativeVec
+from pufferlib_core.vector.process import ProcessVec
 from pufferlib_core.vector.python import PythonVec
 from pufferlib_core.vector.registry import env_names, env_spec
 
-__all__ = ["NativeVec", "PythonVec", "VecEnv", "env_names", "env_spec", "make_vec", "vectorize"]
+__all__ = ["NativeVec", "ProcessVec", "PythonVec", "VecEnv", "env_names", "env_spec", "make_vec", "vectorize"]
 
 
 def vectorize(
@@ -26,6 +27,8 @@ def vectorize(
     seed: int | None = None,
     first_stream: int = STREAM_ENV,
     pool: Pool | None = None,
+    workers: int | None = None,
+    timeout: float = 60.0,
 ) -> VecEnv:
     """A vector environment of an `EnvSpec`.
 
@@ -33,29 +36,50 @@ def vectorize(
         spec: the environment.
         num_envs: N.
         threads: of the core; by default one for each 128 environments, at most one for each processor. Environments
-            written in Python step on the calling thread.
+            written in Python do not use them.
         autoreset: `same_step`, `next_step` or `disabled`; see `VecEnv`.
         seed: of all streams; 0 if None.
         first_stream: stream of environment 0; evaluation uses its own.
         pool: threads to share with somebody else, instead of `threads`.
+        workers: processes that step environments written in Python; None or 0: they step on the calling thread. A worker
+            finds the environment by its name: it must come from `env_spec`, from a module that can be imported.
+        timeout: seconds that a step or reset of the workers may take.
 
     Raises:
-        ConfigError: if a number is out of range.
+        ConfigError: if a number is out of range, or the environment cannot have workers.
         UnknownName: if there is no such autoreset mode.
+        EnvError: if a worker fails.
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int) or not 1 <= num_envs <= 1 << 24:
         raise ConfigError(f"num_envs={num_envs!r} must be a whole number in [1, 2^24]")
     if autoreset not in AUTORESET:
         raise UnknownName("autoreset mode", autoreset, AUTORESET)
     common = (spec, num_envs, autoreset, 0 if seed is None else seed, first_stream)
+    if workers:
+        _check_workers(spec, num_envs, workers, timeout)
+        return ProcessVec(*common, workers, timeout)
     if spec.table is None:
         return PythonVec(*common)
     return NativeVec(*common, pool if pool is not None else Pool(default_threads(num_envs) if threads is None else threads))
 
 
+def _check_workers(spec: EnvSpec, num_envs: int, workers: int, timeout: float) -> None:
+    if spec.table is not None:
+        raise ConfigError(f"workers={workers!r}: {spec.name} is native, it uses threads of the core instead")
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= num_envs:
+        raise ConfigError(f"workers={workers!r} must be a whole number from 0 to num_envs={num_envs}")
+    if not timeout > 0:
+        raise ConfigError(f"timeout={timeout!r} must be above 0 seconds")
+    if spec.origin is None:
+        raise ConfigError(
+            f"workers={workers}: {spec.name} has no name by which another process finds it; put it into a module that can be "
+            "imported and pass what env_spec('module:attribute') returns"
+        )
+
+
 def make_vec(
     name: str, *, num_envs: int, threads: int | None = None, autoreset: str = "same_step", seed: int | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None, workers: int | None = None, timeout: float = 60.0,
 ) -> VecEnv:  # fmt: skip
     """A vector environment by name; see `vectorize`. `config` holds settings of the environment itself.
 
@@ -66,4 +90,7 @@ def make_vec(
     >>> make_vec("cartpole", num_envs=2, seed=1).reset().obs.shape
     (2, 4)
     """
-    return vectorize(env_spec(name, config), num_envs=num_envs, threads=threads, autoreset=autoreset, seed=seed)
+    return vectorize(
+        env_spec(name, config), num_envs=num_envs, threads=threads, autoreset=autoreset, seed=seed, workers=workers,
+        timeout=timeout,
+    )  # fmt: skip

@@ -8,15 +8,40 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.data import Segment, aligned_zeros
+from pufferlib_core.data import Segment, Zeros, aligned_zeros
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError, UnknownName
 from pufferlib_core.native import Array, pointer
 from pufferlib_core.seeding import check_seed
 from pufferlib_core.spaces import Box
-from pufferlib_core.traits import EPISODE, EnvSpec, Step
+from pufferlib_core.traits import EPISODE, ActionSpace, EnvSpec, Step
 
 AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
+
+
+def action_dtype(space: ActionSpace) -> np.dtype[Any]:
+    """Of the arrays that hold actions."""
+    return np.dtype(np.float32 if isinstance(space, Box) else np.int32)
+
+
+def step_planes(spec: EnvSpec, num_envs: int, mask_size: int, zeros: Zeros) -> Step:
+    """Memory for the rows of one step."""
+    tree, n = SpaceTree(spec.obs_space), num_envs * spec.agents
+    obs = (n, *tree.shape)
+    return Step(
+        zeros(obs, tree.dtype), zeros(n, np.float32), zeros(n, np.float32), zeros(n, np.uint8), zeros(n, np.uint8),
+        zeros(n, np.uint8), zeros(obs, tree.dtype), zeros(n, EPISODE),
+        zeros((n, mask_size), np.uint8) if mask_size else None, 0,
+    )  # fmt: skip
+
+
+def segment_planes(spec: EnvSpec, steps: int, num_envs: int, mask_size: int, zeros: Zeros) -> Segment:
+    """Memory for a segment."""
+    tree, action = SpaceTree(spec.obs_space), spec.action_space
+    return Segment.allocate(
+        steps, num_envs * spec.agents, (tree.dtype, tree.shape), 0 if tree.direct else tree.width,
+        (action_dtype(action), action.shape), mask_size, zeros,
+    )  # fmt: skip
 
 
 class VecEnv(ABC):
@@ -48,15 +73,10 @@ class VecEnv(ABC):
         self.tree = SpaceTree(spec.obs_space)
         self.action_space = spec.action_space
         self._first_stream = first_stream
-        n = self.rows = num_envs * spec.agents
-        self.action_dtype = np.dtype(np.float32 if isinstance(spec.action_space, Box) else np.int32)
-        self.action_shape = (n, *spec.action_space.shape)
-        self._step = Step(
-            self.tree.empty(n), aligned_zeros(n, np.float32), aligned_zeros(n, np.float32),
-            aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8), aligned_zeros(n, np.uint8),
-            self.tree.empty(n), aligned_zeros(n, EPISODE),
-            aligned_zeros((n, mask_size), np.uint8) if mask_size else None, 0,
-        )  # fmt: skip
+        self.action_dtype = action_dtype(spec.action_space)
+        self.rows = num_envs * spec.agents
+        self.action_shape = (self.rows, *spec.action_space.shape)
+        self._step = step_planes(spec, num_envs, mask_size, aligned_zeros)
         self._started = False
         self._pending: Step | None = None
 
@@ -69,8 +89,8 @@ class VecEnv(ABC):
         """New episodes where mask (rows,) is not 0, or everywhere; writes their first rows into `self._step`."""
 
     @abstractmethod
-    def _advance(self, action: Array, rows: Step) -> int:
-        """Steps, writes `rows`, returns the number of finished episodes.
+    def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
+        """Steps, writes `rows` (those of segment and t in `out`, if not None), returns the number of finished episodes.
 
         Raises:
             ShapeError: if the action has the wrong dtype or shape.
@@ -122,25 +142,20 @@ class VecEnv(ABC):
             ShapeError: if the action has the wrong dtype or shape.
             EnvError: before the first reset, or if a discrete action is out of range (nothing was stepped).
         """
-        if not self._started:
-            raise EnvError(f"{self.spec.name}: call reset() before step()")
+        self._check_started("step")
         if out is None:
-            finished = self._advance(action, self._step)
+            finished = self._advance(action, self._step, None)
             return Step._make((*self._step[:-1], finished)) if finished else self._step
         segment, t = out
         rows = self._rows(segment, t)
-        finished = self._advance(action, rows)
+        finished = self._advance(action, rows, out)
         segment.action[t] = action
         return rows._replace(finished=finished)
 
     def _rows(self, segment: Segment, t: int) -> Step:
         if not 0 <= t < segment.steps or segment.envs != self.rows:
             raise ShapeError(f"row {t} of {segment.envs} environments is not in a segment for {self.rows}")
-        return Step(
-            segment.obs[t + 1], segment.reward[t], segment.cost[t], segment.terminated[t], segment.truncated[t],
-            segment.valid[t], segment.final_obs, segment.log[t],
-            None if segment.action_mask is None else segment.action_mask[t + 1], 0,
-        )  # fmt: skip
+        return segment.row(t)
 
     def run(self, actions: Array, segment: Segment) -> int:
         """T steps with given actions (T, N, ...): as T calls of `step` into the segment, which keeps its own actions.
@@ -148,10 +163,13 @@ class VecEnv(ABC):
         Returns:
             Episodes that ended.
         """
-        if not self._started:
-            raise EnvError(f"{self.spec.name}: call reset() before run()")
+        self._check_started("run")
         pointer(actions, "actions", self.action_dtype, (segment.steps, *self.action_shape))
-        return sum(self._advance(action, self._rows(segment, t)) for t, action in enumerate(actions))
+        return sum(self._advance(action, self._rows(segment, t), (segment, t)) for t, action in enumerate(actions))
+
+    def _check_started(self, call: str) -> None:
+        if not self._started:
+            raise EnvError(f"{self.spec.name}: call reset() before {call}()")
 
     def _is_closed(self) -> EnvError:
         return EnvError(f"{self.spec.name}: the environments are closed")
@@ -180,13 +198,13 @@ class VecEnv(ABC):
 
     def allocate(self, steps: int) -> Segment:
         """Memory for a segment of `steps` steps of these environments."""
+        self._check_steps(steps)
+        masks = self._step.action_mask
+        return segment_planes(self.spec, steps, self.num_envs, 0 if masks is None else masks.shape[1], aligned_zeros)
+
+    def _check_steps(self, steps: int) -> None:
         if steps < 1:
             raise ConfigError(f"a segment needs at least 1 step, got {steps}")
-        masks = self._step.action_mask
-        return Segment.allocate(
-            steps, self.rows, (self.tree.dtype, self.tree.shape), 0 if self.tree.direct else self.tree.width,
-            (self.action_dtype, self.action_space.shape), 0 if masks is None else masks.shape[1],
-        )  # fmt: skip
 
     def fork(self, source: int, targets: Array | list[int]) -> None:
         """Gives environments `targets` the whole state of environment `source`, its random stream included.

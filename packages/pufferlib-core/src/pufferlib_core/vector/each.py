@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from pufferlib_core.emulation import ActionTree, SpaceTree, write
+from pufferlib_core.emulation import ActionTree, SpaceTree
 from pufferlib_core.errors import EnvError, SpaceError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
@@ -70,6 +71,7 @@ class EachEnv:
     """
 
     def __init__(self, factory: Callable[[], Any], tree: SpaceTree, count: int, first: int, words: tuple[int, ...]) -> None:
+        self._first, self._words = first, words
         self._envs = [factory() for _ in range(count)]
         self._seeds = environment_seeds(count, first, words)
         self._over = [False] * count
@@ -78,24 +80,51 @@ class EachEnv:
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes; the first one of each environment is seeded."""
-        writers = self._tree.writers(out.obs)
-        for i in rows.tolist():
-            obs, _ = self._envs[i].reset(seed=self._seeds[i])
+        chosen, seen = rows.tolist(), []
+        for i in chosen:
+            with self._naming(i):
+                seen.append(self._envs[i].reset(seed=self._seeds[i])[0])
             self._seeds[i] = None
             self._over[i] = False
-            write(writers, i, obs)
+        self._write(out, chosen, seen)
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment whose episode goes on."""
-        writers = self._tree.writers(out.obs)
-        for i, env in enumerate(self._envs):
-            if self._over[i]:
-                continue
-            obs, out.reward[i], terminated, truncated, info = env.step(self._actions.decode(action[i]))
-            write(writers, i, obs)
-            out.terminated[i], out.truncated[i] = bool(terminated), bool(truncated)
-            out.cost[i] = info.get("cost", 0.0)
-            self._over[i] = bool(terminated or truncated)
+        chosen = [i for i, over in enumerate(self._over) if not over] if any(self._over) else range(len(self._envs))
+        decoded, reward, seen = self._actions.decode_all(action), out.reward, []
+        for i in chosen:
+            try:
+                obs, reward[i], terminated, truncated, info = self._envs[i].step(decoded[i])
+            except Exception as error:
+                self._name(i, error)
+                raise
+            seen.append(obs)
+            if info:
+                out.cost[i] = info.get("cost", 0.0)
+            if terminated or truncated:
+                out.terminated[i], out.truncated[i], self._over[i] = bool(terminated), bool(truncated), True
+        self._write(out, chosen, seen)
+
+    def _write(self, out: Step, chosen: Sequence[int], seen: list[Any]) -> None:
+        try:
+            self._tree.write(out.obs, None if len(chosen) == len(self._envs) else list(chosen), seen)
+        except Exception:
+            for i, obs in zip(chosen, seen, strict=True):  # whose is wrong?
+                with self._naming(i):
+                    self._tree.write(out.obs, [i], [obs])
+            raise
+
+    @contextlib.contextmanager
+    def _naming(self, i: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._name(i, error)
+            raise
+
+    def _name(self, i: int, error: Exception) -> None:
+        number = self._first + i
+        error.add_note(f"raised by environment {number}, whose seed is of SeedSequence({self._words}, spawn_key=({number},))")
 
     def close(self) -> None:
         """Closes every environment."""

@@ -69,7 +69,7 @@ class NativeVec(VecEnv):
         pointers = ffi.from_buffer("float[]", obs), ffi.NULL if masks is None else ffi.from_buffer("uint8_t[]", masks)
         check(lib.puf_vec_reset(self.handle, self.pool.exec, where, *pointers), "reset")
 
-    def _advance(self, action: Array, rows: Step) -> int:
+    def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
         chosen = self._pointer(action)
         planes = self._planes if rows is self._step else _planes(*rows[:9])
         finished = lib.puf_vec_step(self.handle, self.pool.exec, chosen, planes)
@@ -83,8 +83,7 @@ class NativeVec(VecEnv):
         Returns:
             Episodes that ended.
         """
-        if not self._started:
-            raise EnvError(f"{self.spec.name}: call reset() before run()")
+        self._check_started("run")
         t = segment.steps
         chosen = pointer(actions, "actions", self.action_dtype, (t, *self.action_shape))
         planes = _planes(

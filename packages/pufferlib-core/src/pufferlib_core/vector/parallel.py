@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.emulation import ActionTree, SpaceTree, write
+from pufferlib_core.emulation import ActionTree, SpaceTree
 from pufferlib_core.errors import EnvError, SpaceError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import from_gymnasium
@@ -76,15 +76,13 @@ class EachParallel:
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
-        writers = self._tree.writers(out.obs)
         for i in np.unique(rows // len(self._names)).tolist():
             observations, _ = self._envs[i].reset(seed=self._seeds[i])
             self._seeds[i] = None
-            self._observe(i, observations, writers)
+            self._observe(i, observations, out)
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment in which somebody is left."""
-        writers = self._tree.writers(out.obs)
         for i, env in enumerate(self._envs):
             acting = [(agent, row) for agent, row in self._rows(i) if self.present[row]]
             if not acting:
@@ -92,7 +90,7 @@ class EachParallel:
             observations, rewards, terminated, truncated, infos = env.step(
                 {agent: self._actions.decode(action[row]) for agent, row in acting}
             )
-            self._observe(i, observations, writers)
+            self._observe(i, observations, out)
             for agent, row in acting:
                 out.reward[row] = rewards.get(agent, 0.0)
                 out.cost[row] = infos.get(agent, {}).get("cost", 0.0)
@@ -100,12 +98,13 @@ class EachParallel:
                 left = not self.present[row] and not out.terminated[row]  # gone without a word: cut off
                 out.truncated[row] = bool(truncated.get(agent, False)) or left
 
-    def _observe(self, i: int, observations: Any, writers: Any) -> None:
+    def _observe(self, i: int, observations: Any, out: Step) -> None:
         there = set(self._envs[i].agents)
-        for agent, row in self._rows(i):
+        rows = dict(self._rows(i))
+        for agent, row in rows.items():
             self.present[row] = agent in there
-            if agent in observations:
-                write(writers, row, observations[agent])
+        seen = [agent for agent in rows if agent in observations]
+        self._tree.write(out.obs, [rows[agent] for agent in seen], [observations[agent] for agent in seen])
 
     def _rows(self, i: int) -> Any:
         first = i * len(self._names)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pufferlib_core.data import Segment
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array
@@ -51,13 +52,14 @@ class PythonRows:
         """One step of every row; returns how many episodes ended."""
         for plane in (out.cost, out.terminated, out.truncated):
             plane.fill(0)
-        self._batch.step(action, out)
         out.valid[...] = self._present
-        idle = np.flatnonzero(~self._present)
-        for plane in (out.reward, out.cost, out.terminated, out.truncated):
-            plane[idle] = 0
+        self._batch.step(action, out)
+        idle = (~self._present).nonzero()[0]
+        if len(idle):
+            for plane in (out.reward, out.cost, out.terminated, out.truncated):
+                plane[idle] = 0
         ended = self._account(out)
-        waiting = np.flatnonzero(self._waiting)
+        waiting = self._waiting.nonzero()[0]
         over = self._over(ended)
         if self.autoreset == "same_step":
             self.reset(over, out)
@@ -79,9 +81,10 @@ class PythonRows:
         self._length += out.valid
         if self.spec.max_episode_steps:
             out.truncated[(self._length >= self.spec.max_episode_steps) & (out.valid != 0) & (out.terminated == 0)] = 1
-        ended = np.flatnonzero(out.terminated | out.truncated)
-        out.final_obs[ended] = out.obs[ended]
-        out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
+        ended = (out.terminated | out.truncated).nonzero()[0]
+        if len(ended):
+            out.final_obs[ended] = out.obs[ended]
+            out.log["episode_return"][ended], out.log["episode_length"][ended] = self._return[ended], self._length[ended]
         return ended
 
     def _over(self, ended: Array) -> Array:
@@ -119,41 +122,32 @@ def _batch(spec: EnvSpec, count: int, first: int, words: tuple[int, ...]) -> Any
     return kind(spec.factory, SpaceTree(spec.obs_space), count, first, words)
 
 
-class PythonVec(VecEnv):
-    """N environments written in Python, on the calling thread.
+class PythonVecs(VecEnv):
+    """What both kinds of vectors of environments written in Python share.
 
     A state holds no episode: `set_state` starts new ones, from streams that were not used before.
     """
 
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
         super().__init__(spec, num_envs, autoreset, seed, first_stream, 0)
-        self._closed = False
         self._times_restored = 0
-        self._make()
+        space = spec.action_space  # negative actions are above every limit when taken as unsigned
+        self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32).reshape(space.shape)
 
-    def _make(self) -> None:
-        words = (self.seed, self._first_stream, self._times_restored)
-        self._rows_of = PythonRows(self.spec, self.num_envs, 0, self.autoreset, words)
+    @property
+    def _words(self) -> tuple[int, ...]:
+        """What keys all seeds."""
+        return (self.seed, self._first_stream, self._times_restored)
 
-    def _restart(self) -> None:
-        self._rows_of.close()
-        self._make()
-
-    def _reset(self, mask: Array | None) -> None:
-        self._check_open()
-        if mask is not None and self.spec.agents > 1:  # environments as wholes
-            mask = np.repeat(mask.reshape(self.num_envs, -1).any(axis=1), self.spec.agents)
-        self._rows_of.reset(np.arange(self.rows) if mask is None else np.flatnonzero(mask), self._step)
-
-    def _advance(self, action: Array, rows: Step) -> int:
-        self._check_open()
-        self._check_action(action)
-        return self._rows_of.step(action, rows)
+    def _whole(self, mask: Array | None) -> Array:
+        """uint8 (rows,): where an environment is reset, all its rows are."""
+        if mask is None:
+            return np.ones(self.rows, np.uint8)
+        return mask if self.spec.agents == 1 else np.repeat(mask.reshape(self.num_envs, -1).max(axis=1), self.spec.agents)
 
     def _check_action(self, action: Array) -> None:
         self._pointer(action)
-        space = self.action_space
-        if not isinstance(space, Box) and ((action < 0) | (action >= np.asarray(space.nvec).reshape(space.shape))).any():
+        if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
     def state(self) -> dict[str, Array]:
@@ -172,6 +166,31 @@ class PythonVec(VecEnv):
         self._times_restored = int(state["times_restored"][0]) + 1
         self._restart()
         self.reset()
+
+
+class PythonVec(PythonVecs):
+    """N environments written in Python, on the calling thread."""
+
+    def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
+        super().__init__(spec, num_envs, autoreset, seed, first_stream)
+        self._closed = False
+        self._make()
+
+    def _make(self) -> None:
+        self._rows_of = PythonRows(self.spec, self.num_envs, 0, self.autoreset, self._words)
+
+    def _restart(self) -> None:
+        self._rows_of.close()
+        self._make()
+
+    def _reset(self, mask: Array | None) -> None:
+        self._check_open()
+        self._rows_of.reset(np.flatnonzero(self._whole(mask)), self._step)
+
+    def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
+        self._check_open()
+        self._check_action(action)
+        return self._rows_of.step(action, rows)
 
     def _check_open(self) -> None:
         if self._closed:

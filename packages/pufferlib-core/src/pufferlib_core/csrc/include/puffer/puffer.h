@@ -13,6 +13,7 @@
 #include "puffer/space.h"
 #include "puffer/env.h"
 #include "puffer/pool.h"
+#include "puffer/park.h"
 #include "puffer/vec.h"
 #include "puffer/dist.h"
 #include "puffer/net.h"
