@@ -282,6 +282,29 @@ def test_runs_repeat(tmp_path):
     assert bytes_of[0] == bytes_of[1]
 
 
+@pytest.mark.parametrize("call", ["reset", "step"])
+def test_errors_say_which_environment_raised_them(call):
+    class Fails(Line):
+        """One of its calls fails once `broken` is set."""
+
+        broken = False
+
+        def reset(self, seed=None, options=None):
+            assert not (self.broken and call == "reset")
+            return super().reset(seed)
+
+        def step(self, action):
+            assert not (self.broken and call == "step")
+            return super().step(action)
+
+    vec = vectorize(replace(env_spec("user_module:Line"), factory=Fails), num_envs=3, seed=6)
+    vec.reset()
+    Fails.broken = True
+    with pytest.raises(AssertionError) as caught:
+        getattr(vec, call)(*([np.zeros(3, np.int32)] if call == "step" else []))
+    assert caught.value.__notes__ == ["raised by environment 0, whose seed is of SeedSequence((6, 0, 0), spawn_key=(0,))"]
+
+
 def test_nan_stops_the_run_and_names_the_place(tmp_path, user_module):
     class Broken(Line):
         """The reward is NaN at the end."""
