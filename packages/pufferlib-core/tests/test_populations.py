@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from envs_by_name import Team
 from pufferlib_core import check_env, evaluate, make_vec, train
 from pufferlib_core.algorithms import get_algorithm
 from pufferlib_core.backends import get_backend
@@ -13,48 +14,10 @@ from pufferlib_core.errors import EnvError
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
-from pufferlib_core.spaces import Box, Discrete
+from pufferlib_core.spaces import Discrete
 from pufferlib_core.vector import env_spec, vectorize
 
 A = 3
-
-
-class Team:
-    """Agent a is done after two steps, b after four; c joins after one step and is cut off with b, without a flag.
-
-    Each sees (its number, the time) and is paid for saying whether the time is 2 or more.
-    """
-
-    possible_agents = ("a", "b", "c")
-
-    def observation_space(self, agent):
-        return Box(0, 9, (2,))
-
-    def action_space(self, agent):
-        return Discrete(2)
-
-    def reset(self, seed=None, options=None):
-        self.seed, self.time, self.agents = seed, 0, ["a", "b"]
-        return self.look(), {}
-
-    def look(self):
-        return {agent: np.array([1 + self.possible_agents.index(agent), self.time], np.float32) for agent in self.agents}
-
-    def step(self, actions):
-        assert set(actions) == set(self.agents)
-        rewards = {agent: float(action == (self.time >= 2)) for agent, action in actions.items()}
-        self.time += 1
-        observations = self.look()
-        ended = {agent: {"a": 2, "b": 4}.get(agent) == self.time for agent in self.agents}
-        cut = dict.fromkeys(self.agents, False)
-        costs = {agent: {"cost": 0.25} for agent in self.agents}
-        self.agents = [agent for agent in self.agents if not ended[agent]]
-        if self.time == 1:
-            self.agents.append("c")
-            observations["c"] = np.array([3, 1], np.float32)
-        if self.time == 4:
-            self.agents.remove("c")
-        return observations, rewards, ended, cut, costs
 
 
 @pytest.fixture(scope="module", autouse=True)

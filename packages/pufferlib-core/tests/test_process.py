@@ -20,12 +20,10 @@ from pufferlib_core.errors import ConfigError, EnvError, ShapeError
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.vector import PythonVec, crew, env_spec, vectorize
 
-sys.path.insert(0, str(Path(__file__).parent))  # workers get the same path
-
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 N = 7
-LINE, FRAGILE = "process_envs:Line", "process_envs:Fragile"
+LINE, FRAGILE = "envs_by_name:Line", "envs_by_name:Fragile"
 # Workers then start with these modules in memory; the server is this test process's own.
 multiprocessing.set_forkserver_preload(["pytest", "pufferlib_core.vector.worker"])
 
@@ -55,7 +53,7 @@ def actions(t, n=N):
 
 def same(a, b):
     """Every plane, where it means something."""
-    for name in ("obs", "reward", "cost", "terminated", "truncated", "valid"):
+    for name in ("reward", "cost", "terminated", "truncated", "valid", *(() if a.obs.dtype.fields else ("obs",))):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), name)
     ended = (a.terminated | a.truncated) != 0
     np.testing.assert_array_equal(a.log[ended], b.log[ended])
@@ -90,6 +88,27 @@ def test_trajectories_are_those_of_the_calling_thread(mode, workers):
     assert {name: value.tobytes() for name, value in state.items()} == {k: v.tobytes() for k, v in one.state().items()}
     one.set_state(state), many.set_state(state)
     same(one.step(actions(1)), many.step(actions(1)))
+    many.close()
+
+
+@pytest.mark.parametrize("name", ["Fetch", "Team"])
+@pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
+def test_nested_observations_and_populations(name, mode):
+    name = f"envs_by_name:{name}"
+    one, many = (make_vec(name, num_envs=3, autoreset=mode, seed=2, workers=workers) for workers in (0, 2))
+    a, b = one.allocate(20), many.allocate(20)
+    a.obs[0], b.obs[0] = one.reset().obs, many.reset().obs
+    rng = np.random.default_rng(0)
+    ended = np.zeros(one.rows, bool)
+    for t in range(20):
+        action = rng.integers(0, 2, one.action_shape).astype(np.int32)
+        x, y = one.step(action, out=(a, t)), many.step(action, out=(b, t))
+        assert x.obs.tobytes() == y.obs.tobytes()
+        ended |= same(x, y)
+        if mode == "disabled" and ended.all():
+            assert one.reset_some(ended).obs.tobytes() == many.reset_some(ended).obs.tobytes()
+            ended[:] = False
+    assert a.obs.tobytes() == b.obs.tobytes()
     many.close()
 
 
@@ -136,7 +155,7 @@ def test_memory_of_segments_goes_when_they_are_dropped():
 
 
 def test_batches_are_seeded_by_worker():
-    vec = make_vec("process_envs:BATCH", num_envs=6, workers=2, seed=2)
+    vec = make_vec("envs_by_name:BATCH", num_envs=6, workers=2, seed=2)
     starts = vec.reset().obs[:, 0].tolist()
     assert len(set(starts[:3])) == len(set(starts[3:])) == 1
     assert starts[0] != starts[5]
@@ -187,15 +206,15 @@ def test_a_worker_killed_between_steps_is_noticed():
 
 def test_failures_at_start_and_end(monkeypatch):
     with pytest.raises(EnvError, match=r"failsinworkers: worker 0 (.|\n)*AssertionError: no test here"):
-        make_vec("process_envs:FailsInWorkers", num_envs=2, workers=2)
-    vec = make_vec("process_envs:FailsToClose", num_envs=2, workers=1)
+        make_vec("envs_by_name:FailsInWorkers", num_envs=2, workers=2)
+    vec = make_vec("envs_by_name:FailsToClose", num_envs=2, workers=1)
     vec.reset()
     with pytest.raises(EnvError, match="cannot close"):
         vec.close()
     vec.close()
     monkeypatch.setattr(crew, "START_SECONDS", 0.5)
     with pytest.raises(EnvError, match=r"worker 0 \(environments 0 to 0, .*did not answer within 0.5 seconds"):
-        make_vec("process_envs:HangsInWorkers", num_envs=2, workers=2)
+        make_vec("envs_by_name:HangsInWorkers", num_envs=2, workers=2)
     assert pids() == []
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from envs_by_name import Fetch
 from pufferlib_core import check_env, evaluate, make_vec, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.collect import collect
@@ -213,33 +214,6 @@ def test_environments_with_other_spaces_are_refused(user_module):
     user_module.Odd = Odd
     with pytest.raises(EnvError, match="odd: actions that mix choices and numbers are not supported yet"):
         env_spec("user_module:Odd")
-
-
-class Fetch:
-    """Nested observations and actions: name the colour of the picture and say whether the switch is on."""
-
-    observation_space = Dict({
-        "picture": Box(0, 255, (2, 3), "uint8"),
-        "inventory": Tuple([Discrete(3, start=1), MultiBinary(2)]),
-        "time": Box(0, 5, (), "float64"),
-    })  # fmt: skip
-    action_space = Dict({"colour": Discrete(2, start=4), "switch": MultiBinary(1)})
-
-    def reset(self, seed=None, options=None):
-        if seed is not None:
-            self.rng = np.random.default_rng(seed)
-        self.time = 0
-        return self.look(), {}
-
-    def look(self):
-        self.colour, self.on = int(self.rng.integers(2)), int(self.rng.integers(2))
-        picture = np.full((2, 3), 255 * self.colour, np.uint8)
-        return {"picture": picture, "inventory": (2, np.array([self.on, 1 - self.on], np.int8)), "time": float(self.time)}
-
-    def step(self, action):
-        right = int(action["colour"] == 4 + self.colour) + int(action["switch"][0] == self.on)
-        self.time += 1
-        return self.look(), right / 2, False, self.time == 5, {}
 
 
 def test_nested_spaces_run_and_learn(tmp_path, user_module):

@@ -11,9 +11,15 @@ static int fits(const puf_field *fields, int32_t count, int64_t n, const void *r
     return 1;
 }
 
-/* n parts of `bytes` from one place to another, with their distances. Constant sizes become single moves. */
+/* n parts of `bytes` from one place to another, with their distances, four at a time. Constant sizes become single moves. */
 PUF_INLINE void move(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n, size_t bytes) {
-    for (int64_t i = 0; i < n; i++) { puf_copy(to + i * to_step, from + i * from_step, bytes); }
+    for (; n >= 4; n -= 4, to += 4 * to_step, from += 4 * from_step) {
+        puf_copy(to, from, bytes);
+        puf_copy(to + to_step, from + from_step, bytes);
+        puf_copy(to + 2 * to_step, from + 2 * from_step, bytes);
+        puf_copy(to + 3 * to_step, from + 3 * from_step, bytes);
+    }
+    for (; n > 0; n--, to += to_step, from += from_step) { puf_copy(to, from, bytes); }
 }
 
 static void move_any(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n, int64_t bytes) {

@@ -1,0 +1,171 @@
+"""Environments that tests and their worker processes import by name."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, Tuple
+from pufferlib_core.traits import EnvSpec
+
+
+class Line:
+    """Walk to +3 (reward 1) or -3 (reward -1) from a random start, with random steps; cut off after nine."""
+
+    observation_space = Box(-9, 9, (2,))
+    action_space = Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.at, self.steps = self.rng.normal(), 0
+        return np.array([self.at, 0], np.float32), {}
+
+    def step(self, action):
+        self.at += (1 if action else -1) * self.rng.uniform(0.5, 1.5)
+        self.steps += 1
+        over = abs(self.at) > 3
+        return [self.at, self.steps], float(np.sign(self.at)) * over, over, not over and self.steps == 9, {"cost": 0.5}
+
+
+def exhaust():
+    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20),) * 2)
+    np.ones(1 << 28)
+
+
+FAILURES = {
+    2: lambda: 1 // 0,
+    3: lambda: os.kill(os.getpid(), signal.SIGKILL),
+    4: lambda: time.sleep(60),
+    5: exhaust,
+    6: lambda: os._exit(3),
+    7: lambda: sys.exit("enough"),
+}
+
+
+class Fragile(Line):
+    """An action above 1 is the end of its process."""
+
+    action_space = Discrete(8)
+
+    def step(self, action):
+        FAILURES.get(action, int)()
+        return super().step(min(action, 1))
+
+
+class FailsToClose(Line):
+    """Once it was used, its end is not in order."""
+
+    def close(self):
+        if hasattr(self, "rng"):
+            raise OSError("cannot close")
+
+
+class FailsInWorkers(Line):
+    """Made without trouble only where the tests run."""
+
+    def __init__(self):
+        assert multiprocessing.parent_process() is None, "no test here"
+
+
+class HangsInWorkers(Line):
+    """Takes its time to be made."""
+
+    def __init__(self):
+        if multiprocessing.parent_process():
+            time.sleep(60)
+
+
+class Batch:
+    """Counts up; the first number is the one that its seed gives."""
+
+    def __init__(self, num_envs, seed):
+        self.start = np.random.default_rng(seed).integers(100)
+        self.at = np.zeros(num_envs)
+
+    def reset(self, rows, out):
+        self.at[rows] = self.start
+        out.obs[rows, 0] = self.at[rows]
+
+    def step(self, action, out):
+        self.at += action
+        out.obs[:, 0] = self.at
+        out.reward[:] = 1
+        out.terminated[:] = action == 0
+
+    def close(self):
+        pass
+
+
+BATCH = EnvSpec(name="counter", obs_space=Box(0, 1e6, (1,)), action_space=Discrete(2), batch=Batch)
+
+
+class Team:
+    """Agent a is done after two steps, b after four; c joins after one step and is cut off with b, without a flag.
+
+    Each sees (its number, the time) and is paid for saying whether the time is 2 or more.
+    """
+
+    possible_agents = ("a", "b", "c")
+
+    def observation_space(self, agent):
+        return Box(0, 9, (2,))
+
+    def action_space(self, agent):
+        return Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.seed, self.time, self.agents = seed, 0, ["a", "b"]
+        return self.look(), {}
+
+    def look(self):
+        return {agent: np.array([1 + self.possible_agents.index(agent), self.time], np.float32) for agent in self.agents}
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents)
+        rewards = {agent: float(action == (self.time >= 2)) for agent, action in actions.items()}
+        self.time += 1
+        observations = self.look()
+        ended = {agent: {"a": 2, "b": 4}.get(agent) == self.time for agent in self.agents}
+        cut = dict.fromkeys(self.agents, False)
+        costs = {agent: {"cost": 0.25} for agent in self.agents}
+        self.agents = [agent for agent in self.agents if not ended[agent]]
+        if self.time == 1:
+            self.agents.append("c")
+            observations["c"] = np.array([3, 1], np.float32)
+        if self.time == 4:
+            self.agents.remove("c")
+        return observations, rewards, ended, cut, costs
+
+
+class Fetch:
+    """Nested observations and actions: name the colour of the picture and say whether the switch is on."""
+
+    observation_space = Dict({
+        "picture": Box(0, 255, (2, 3), "uint8"),
+        "inventory": Tuple([Discrete(3, start=1), MultiBinary(2)]),
+        "time": Box(0, 5, (), "float64"),
+    })  # fmt: skip
+    action_space = Dict({"colour": Discrete(2, start=4), "switch": MultiBinary(1)})
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.time = 0
+        return self.look(), {}
+
+    def look(self):
+        self.colour, self.on = int(self.rng.integers(2)), int(self.rng.integers(2))
+        picture = np.full((2, 3), 255 * self.colour, np.uint8)
+        return {"picture": picture, "inventory": (2, np.array([self.on, 1 - self.on], np.int8)), "time": float(self.time)}
+
+    def step(self, action):
+        right = int(action["colour"] == 4 + self.colour) + int(action["switch"][0] == self.on)
+        self.time += 1
+        return self.look(), right / 2, False, self.time == 5, {}
