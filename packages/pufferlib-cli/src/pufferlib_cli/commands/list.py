@@ -32,6 +32,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         return 0
     for kind, entries in found.items():
         print(kind)
+        width = max(map(len, entries)) + 2
         for name, description in entries.items():
-            print(f"  {name:<28}{description}")
+            print(f"  {name:<{width}}{description}")
     return 0
