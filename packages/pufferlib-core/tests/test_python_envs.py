@@ -279,6 +279,20 @@ def test_errors_say_which_environment_raised_them(call):
     assert caught.value.__notes__ == ["raised by environment 0, whose seed is of SeedSequence((6, 0, 0), spawn_key=(0,))"]
 
 
+def test_a_reset_of_the_old_form_is_named(user_module):
+    class Old(Line):
+        """Returns the observation alone, as Gym did."""
+
+        def reset(self, seed=None, options=None):
+            return super().reset(seed)[0]
+
+    user_module.Old = Old
+    vec = make_vec("user_module:Old", num_envs=2)
+    with pytest.raises(EnvError, match=r"reset\(\) must return \(observation, info\), got ndarray") as caught:
+        vec.reset()
+    assert "environment 0" in caught.value.__notes__[0]
+
+
 def test_nan_stops_the_run_and_names_the_place(tmp_path, user_module):
     class Broken(Line):
         """The reward is NaN at the end."""

@@ -146,7 +146,7 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     except PufferError as error:
         if args.debug:
             raise
-        print(f"puffer {args.command}: {error}", file=sys.stderr)
+        print("\n  ".join([f"puffer {args.command}: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2 if isinstance(error, (ConfigError, UnknownName)) else 1
     except KeyboardInterrupt:
         print(f"puffer {args.command}: interrupted", file=sys.stderr)

@@ -83,7 +83,10 @@ class EachEnv:
         chosen, seen = rows.tolist(), []
         for i in chosen:
             with self._naming(i):
-                seen.append(self._envs[i].reset(seed=self._seeds[i])[0])
+                came = self._envs[i].reset(seed=self._seeds[i])
+                if not isinstance(came, tuple) or len(came) != 2:
+                    raise EnvError(f"reset() must return (observation, info), got {type(came).__name__}")
+                seen.append(came[0])
             self._seeds[i] = None
             self._over[i] = False
         self._write(out, chosen, seen)
