@@ -31,10 +31,22 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
     Raises:
         EnvError: if its spaces are of kinds that are not supported.
     """
+    return made_by(name, factory, first, [(first.observation_space, first.action_space)])
+
+
+def made_by(name: str, factory: Callable[[], Any], first: Any, agents: list[tuple[Any, Any]]) -> EnvSpec:
+    """The specification of an environment from a factory; `agents` holds the spaces of observations and actions of each.
+
+    Raises:
+        EnvError: if its spaces are not supported, or differ between agents.
+    """
     try:
-        obs_space = space_from_gymnasium(first.observation_space)
+        known = {(space_from_gymnasium(obs), space_from_gymnasium(action)) for obs, action in agents}
+        if len(known) > 1:
+            raise SpaceError("its agents differ in their spaces, which is not supported yet")
+        obs_space, nested_action = known.pop()
         SpaceTree(obs_space)
-        action_space = ActionTree(space_from_gymnasium(first.action_space)).space
+        action_space = ActionTree(nested_action).space
     except SpaceError as error:
         raise EnvError(f"{name}: {error}") from error
     close(first)
@@ -42,6 +54,7 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
         name=name,
         obs_space=obs_space,
         action_space=action_space,
+        agents=len(agents),
         factory=factory,
         description=(type(first).__doc__ or "").strip().partition("\n")[0],
     )

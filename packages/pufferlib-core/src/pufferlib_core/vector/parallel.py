@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.emulation import ActionTree, SpaceTree
-from pufferlib_core.errors import EnvError, SpaceError
+from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import from_gymnasium
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.each import close, environment_seeds
+from pufferlib_core.vector.each import close, environment_seeds, made_by
 
 
 def is_parallel(value: Any) -> bool:
@@ -33,26 +33,8 @@ def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
     """
     if hasattr(first, "agent_iter"):
         raise EnvError(f"{name}: agents take turns; pass its parallel_env, or one made by pettingzoo.utils.aec_to_parallel")
-    agents = list(first.possible_agents)
-    spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in agents]
-    try:
-        known = {(from_gymnasium(obs), from_gymnasium(action)) for obs, action in spaces}
-        if len(known) > 1:
-            raise SpaceError("its agents differ in their spaces, which is not supported yet")
-        obs_space, nested_action = known.pop()
-        SpaceTree(obs_space)
-        action_space = ActionTree(nested_action).space
-    except SpaceError as error:
-        raise EnvError(f"{name}: {error}") from error
-    close(first)
-    return EnvSpec(
-        name=name,
-        obs_space=obs_space,
-        action_space=action_space,
-        agents=len(agents),
-        factory=factory,
-        description=(type(first).__doc__ or "").strip().partition("\n")[0],
-    )
+    spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in first.possible_agents]
+    return made_by(name, factory, first, spaces)
 
 
 class EachParallel:
