@@ -169,3 +169,24 @@ class Fetch:
         right = int(action["colour"] == 4 + self.colour) + int(action["switch"][0] == self.on)
         self.time += 1
         return self.look(), right / 2, False, self.time == 5, {}
+
+
+class Doors:
+    """Three doors, of which the last one opened is shut; door 0 pays, door 2 costs. PettingZoo's form of masks."""
+
+    observation_space = Dict({"observation": Box(0, 3, (1,)), "action_mask": Box(0, 1, (3,), "int8")})
+    action_space = Discrete(3)
+
+    def reset(self, seed=None, options=None):
+        self.last, self.time = 3, 0
+        return self.look(), {}
+
+    def look(self):
+        mask = np.ones(4, np.int8)
+        mask[self.last] = 0
+        return {"observation": np.array([self.last], np.float32), "action_mask": mask[:3]}
+
+    def step(self, action):
+        assert action != self.last, "a shut door"
+        self.last, self.time = action, self.time + 1
+        return self.look(), {0: 1.0, 1: 0.0, 2: -1.0}[action], False, self.time == 8, {}

@@ -35,12 +35,16 @@ class BatchEnv(Protocol):
     """
 
     def reset(self, rows: npt.NDArray[np.int64], out: Step) -> None:
-        """Starts new episodes in these rows and writes their first observations into `out.obs[rows]`."""
+        """Starts new episodes in these rows and writes their first observations into `out.obs[rows]`.
+
+        With `EnvSpec.masks`, also which choices are allowed into `out.action_mask[rows]`, which come as 1.
+        """
 
     def step(self, action: npt.NDArray[Any], out: Step) -> None:
         """Takes the action of every row and writes `obs`, `reward`, `terminated`, `truncated` and `cost` of `out`.
 
-        The last three come as 0. Rows whose episode has ended, while they wait for a reset, may hold anything.
+        The last three come as 0, and `action_mask` (with `EnvSpec.masks`) as 1. Rows whose episode has ended, while they
+        wait for a reset, may hold anything.
         """
 
     def close(self) -> None:
@@ -72,6 +76,7 @@ class EnvSpec:
     obs_space: Space
     action_space: ActionSpace
     max_episode_steps: int = 0  # the time limit kept for it; 0: none
+    masks: bool = False  # a batch or factory that says which choices are allowed; a C table says so itself
     agents: int = 1  # rows of one environment; more than one only without a C table
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
@@ -89,10 +94,17 @@ class EnvSpec:
     def __post_init__(self) -> None:
         if self.agents < 1 or (self.agents > 1 and self.table is not None):
             raise EnvError(f"{self.name}: agents={self.agents} must be at least 1, and 1 with a C table")
+        if self.masks and (self.table is not None or isinstance(self.action_space, Box)):
+            raise EnvError(f"{self.name}: masks=True is for choices of an environment without a C table")
         came = [name for name in ("table", "batch", "factory") if getattr(self, name) is not None]
         if len(came) != 1:
             got = " and ".join(came) or "none"
             raise EnvError(f"{self.name}: an environment has exactly one of table, batch and factory, got {got}")
+
+    @property
+    def mask_size(self) -> int:
+        """Choices that the action masks of a batch or factory speak of; 0: it has none."""
+        return 0 if not self.masks or isinstance(self.action_space, Box) else sum(self.action_space.nvec)
 
     @property
     def spaces(self) -> tuple[Space, Space]:

@@ -11,8 +11,9 @@ import numpy as np
 from pufferlib_core.emulation import ActionTree, SpaceTree
 from pufferlib_core.errors import EnvError, SpaceError
 from pufferlib_core.native import Array
+from pufferlib_core.spaces import Box, Dict, Flat, Space
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
-from pufferlib_core.traits import EnvSpec, Step
+from pufferlib_core.traits import ActionSpace, EnvSpec, Step
 
 
 def is_gymnasium(value: Any) -> bool:
@@ -45,15 +46,16 @@ def made_by(name: str, factory: Callable[[], Any], first: Any, agents: list[tupl
         if len(known) > 1:
             raise SpaceError("its agents differ in their spaces, which is not supported yet")
         obs_space, nested_action = known.pop()
-        SpaceTree(obs_space)
         action_space = ActionTree(nested_action).space
+        reader = Reader(obs_space, action_space)
     except SpaceError as error:
         raise EnvError(f"{name}: {error}") from error
     close(first)
     return EnvSpec(
         name=name,
-        obs_space=obs_space,
+        obs_space=reader.tree.space,
         action_space=action_space,
+        masks=reader.masks,
         agents=len(agents),
         factory=factory,
         description=(type(first).__doc__ or "").strip().partition("\n")[0],
@@ -64,6 +66,32 @@ def close(env: Any) -> None:
     """Closes an environment that can be closed."""
     if hasattr(env, "close"):
         env.close()
+
+
+class Reader:
+    """How observations become rows.
+
+    A part of a Dict that is called `action_mask`, with a number for each choice, says what is allowed (the convention of
+    PettingZoo); the policy sees the other parts, or the one called `observation` alone.
+    """
+
+    def __init__(self, space: Space, action_space: ActionSpace) -> None:
+        parts = dict(space.children()) if isinstance(space, Dict) else {}
+        mask = parts.pop("action_mask", None)
+        choices = 0 if isinstance(action_space, Box) else sum(action_space.nvec)
+        self.masks = bool(parts) and isinstance(mask, Flat) and mask.size == choices
+        self._inner = "observation" if self.masks and set(parts) == {"observation"} else None
+        seen = space if not self.masks else parts[self._inner] if self._inner else Dict(parts)
+        self.tree = SpaceTree(seen)
+
+    def write(self, out: Step, which: list[int] | None, values: list[Any]) -> None:
+        """Puts observations, and masks where there are any, into rows; all rows if `which` is None."""
+        if self.masks and values:
+            assert out.action_mask is not None
+            out.action_mask[slice(None) if which is None else which] = [np.ravel(value["action_mask"]) != 0 for value in values]
+        if self._inner:
+            values = [value[self._inner] for value in values]
+        self.tree.write(out.obs, which, values)
 
 
 def environment_seeds(count: int, first: int, words: tuple[int, ...]) -> list[int | None]:
@@ -77,19 +105,18 @@ class EachEnv:
 
     Args:
         factory: makes one.
-        tree: layout of their observations.
         count: how many.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], tree: SpaceTree, count: int, first: int, words: tuple[int, ...]) -> None:
+    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
         self._first, self._words = first, words
         self._envs = [factory() for _ in range(count)]
         self._seeds = environment_seeds(count, first, words)
         self._over = [False] * count
-        self._tree = tree
         self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
+        self._reader = Reader(space_from_gymnasium(self._envs[0].observation_space), self._actions.space)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes; the first one of each environment is seeded."""
@@ -123,11 +150,11 @@ class EachEnv:
 
     def _write(self, out: Step, chosen: Sequence[int], seen: list[Any]) -> None:
         try:
-            self._tree.write(out.obs, None if len(chosen) == len(self._envs) else list(chosen), seen)
+            self._reader.write(out, None if len(chosen) == len(self._envs) else list(chosen), seen)
         except Exception:
             for i, obs in zip(chosen, seen, strict=True):  # whose is wrong?
                 with self._naming(i):
-                    self._tree.write(out.obs, [i], [obs])
+                    self._reader.write(out, [i], [obs])
             raise
 
     @contextlib.contextmanager

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.emulation import ActionTree, SpaceTree
+from pufferlib_core.emulation import ActionTree
 from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import from_gymnasium
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.each import close, environment_seeds, made_by
+from pufferlib_core.vector.each import Reader, close, environment_seeds, made_by
 
 
 def is_parallel(value: Any) -> bool:
@@ -42,18 +42,17 @@ class EachParallel:
 
     Args:
         factory: makes one.
-        tree: layout of observations.
         count: environments.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], tree: SpaceTree, count: int, first: int, words: tuple[int, ...]) -> None:
+    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
         self._envs = [factory() for _ in range(count)]
         self._seeds = environment_seeds(count, first, words)
-        self._tree = tree
         self._names = list(self._envs[0].possible_agents)
         self._actions = ActionTree(from_gymnasium(self._envs[0].action_space(self._names[0])))
+        self._reader = Reader(from_gymnasium(self._envs[0].observation_space(self._names[0])), self._actions.space)
         self.present = np.zeros(count * len(self._names), bool)
 
     def reset(self, rows: Array, out: Step) -> None:
@@ -86,7 +85,7 @@ class EachParallel:
         for agent, row in rows.items():
             self.present[row] = agent in there
         seen = [agent for agent in rows if agent in observations]
-        self._tree.write(out.obs, [rows[agent] for agent in seen], [observations[agent] for agent in seen])
+        self._reader.write(out, [rows[agent] for agent in seen], [observations[agent] for agent in seen])
 
     def _rows(self, i: int) -> Any:
         first = i * len(self._names)

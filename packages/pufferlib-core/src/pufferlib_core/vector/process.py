@@ -76,6 +76,8 @@ class ProcessVec(PythonVecs):
         finished = self._advance(action, spare, (self._spare, 0))
         for name in ("obs", "reward", "cost", "terminated", "truncated", "valid"):
             getattr(rows, name)[...] = getattr(spare, name)
+        if rows.action_mask is not None and spare.action_mask is not None:
+            rows.action_mask[...] = spare.action_mask
         ended = np.flatnonzero(spare.terminated | spare.truncated)
         rows.final_obs[ended], rows.log[ended] = spare.final_obs[ended], spare.log[ended]
         return finished
@@ -98,7 +100,7 @@ class ProcessVec(PythonVecs):
         """Shared memory for a segment: the workers write into it. They let go of it after it is dropped here."""
         self._check_steps(steps)
         self._ready()
-        fd, segment = share(functools.partial(segment_planes, self.spec, steps, self.num_envs, 0))
+        fd, segment = share(functools.partial(segment_planes, self.spec, steps, self.num_envs, self.spec.mask_size))
         self._allocated += 1
         try:
             self._crew.command(self._timeout, "segment", self._allocated, steps, fd=fd)

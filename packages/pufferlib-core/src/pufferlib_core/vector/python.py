@@ -44,6 +44,8 @@ class PythonRows:
         """New episodes in these rows: all of an environment, or none."""
         if len(rows) == 0:
             return
+        if out.action_mask is not None:
+            out.action_mask[rows] = 1
         self._batch.reset(rows, out)
         self._return[rows], self._length[rows], self._waiting[rows] = 0.0, 0, False
         self._present[rows] = True if self._agents == 1 else self._batch.present[rows]
@@ -52,6 +54,8 @@ class PythonRows:
         """One step of every row; returns how many episodes ended."""
         for plane in (out.cost, out.terminated, out.truncated):
             plane.fill(0)
+        if out.action_mask is not None:
+            out.action_mask.fill(1)
         out.valid[...] = self._present
         self._batch.step(action, out)
         idle = (~self._present).nonzero()[0]
@@ -119,7 +123,7 @@ def _batch(spec: EnvSpec, count: int, first: int, words: tuple[int, ...]) -> Any
         return spec.batch(count, np.random.SeedSequence([*words, first]))
     assert spec.factory is not None
     kind = EachEnv if spec.agents == 1 else EachParallel
-    return kind(spec.factory, SpaceTree(spec.obs_space), count, first, words)
+    return kind(spec.factory, count, first, words)
 
 
 class PythonVecs(VecEnv):
@@ -129,7 +133,7 @@ class PythonVecs(VecEnv):
     """
 
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
-        super().__init__(spec, num_envs, autoreset, seed, first_stream, 0)
+        super().__init__(spec, num_envs, autoreset, seed, first_stream, spec.mask_size)
         self._times_restored = 0
         space = spec.action_space  # negative actions are above every limit when taken as unsigned
         self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32).reshape(space.shape)

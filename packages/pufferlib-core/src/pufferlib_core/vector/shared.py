@@ -39,7 +39,7 @@ class Board(NamedTuple):
 def board_planes(spec: EnvSpec, num_envs: int, workers: int, zeros: Zeros) -> Board:
     """Memory for a board."""
     return Board(
-        step_planes(spec, num_envs, 0, zeros),
+        step_planes(spec, num_envs, spec.mask_size, zeros),
         zeros((num_envs * spec.agents, *spec.action_space.shape), action_dtype(spec.action_space)),
         zeros(num_envs * spec.agents, np.uint8),
         zeros(3, np.int64),

@@ -128,7 +128,7 @@ class Worker:
         if name == "segment":
             number, steps = arguments
             self._segments[number] = self._part_of(
-                self._receive(functools.partial(segment_planes, self._spec, steps, self._job.num_envs, 0))
+                self._receive(functools.partial(segment_planes, self._spec, steps, self._job.num_envs, self._spec.mask_size))
             )
         elif name == "drop":
             del self._segments[arguments[0]]
@@ -139,7 +139,9 @@ class Worker:
             self._open = name == "restart"
 
     def _part_of(self, segment: Segment) -> Segment:
-        planes: dict[str, Any] = {"action_mask": None, "own_features": None, "final_obs": segment.final_obs[self._part]}
+        planes: dict[str, Any] = {"own_features": None, "final_obs": segment.final_obs[self._part]}
+        if segment.action_mask is None:
+            planes["action_mask"] = None
         for name in {field.name for field in dataclasses.fields(segment)} - planes.keys():
             planes[name] = getattr(segment, name)[:, self._part]
         return Segment(**planes)
