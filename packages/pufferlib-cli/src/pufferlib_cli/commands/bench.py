@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,26 @@ Result = dict[str, Any]
 
 def best_seconds(call: Callable[[], Any], budget: float) -> float:
     """Least time of one call, repeated for `budget` seconds after a warm-up: the machine at its quietest."""
-    call()
-    least, end = float("inf"), time.perf_counter() + budget
-    while time.perf_counter() < end:
-        begin = time.perf_counter()
+    return best_in_turn([call], budget)[0]
+
+
+def best_in_turn(calls: Sequence[Callable[[], Any]], budget: float) -> list[float]:
+    """Least time of each call, made in turn, so that what else the machine does meets all of them alike."""
+    for call in calls:
         call()
-        least = min(least, time.perf_counter() - begin)
+    least, end = [float("inf")] * len(calls), time.perf_counter() + budget
+    while time.perf_counter() < end:
+        for k, call in enumerate(calls):
+            begin = time.perf_counter()
+            call()
+            least[k] = min(least[k], time.perf_counter() - begin)
     return least
 
 
-def memcpy_rate(size: int, budget: float) -> float:
-    """Bytes moved a second (read + written) by a copy of `size` bytes."""
+def copying(size: int) -> Callable[[], Any]:
+    """A call that copies `size` bytes: 2 * size are read and written."""
     source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
-    return 2 * size / best_seconds(lambda: np.copyto(target, source), budget)
+    return lambda: np.copyto(target, source)
 
 
 def random_actions(vec: VecEnv, steps: int) -> Any:
@@ -67,12 +74,13 @@ def simulation(name: str, num_envs: int, threads: int, budget: float) -> list[Re
     common = {"env": name, "num_envs": num_envs, "threads": threads}
     rows = 32 * num_envs
     size = segment.obs[0].nbytes + 10 * num_envs  # observation, reward, cost and two flags of a step
+    block = max(size, 1 << 16)
+    one, many, copy = best_in_turn([steps, lambda: vec.run(actions, segment), copying(block)], 2 * budget)
     return [
-        {"name": "sim.step", "value": rows / best_seconds(steps, budget), "unit": "steps/s", "settings": common},
-        {"name": "sim.run", "value": rows / best_seconds(lambda: vec.run(actions, segment), budget), "unit": "steps/s",
-         "settings": common | {"steps_per_call": 32}},
-        {"name": "sim.memcpy_limit", "value": memcpy_rate(max(size, 1 << 16), budget / 4) / 2 / (size / num_envs),
-         "unit": "steps/s", "settings": {"bytes_per_step": size / num_envs}},
+        {"name": "sim.step", "value": rows / one, "unit": "steps/s", "settings": common},
+        {"name": "sim.run", "value": rows / many, "unit": "steps/s", "settings": common | {"steps_per_call": 32}},
+        {"name": "sim.memcpy_limit", "value": block / copy / (size / num_envs), "unit": "steps/s",
+         "settings": {"bytes_per_step": size / num_envs}},
     ]  # fmt: skip
 
 
@@ -130,9 +138,8 @@ def kernels(budget: float) -> list[Result]:
         terminated, truncated = ((rng.random((t, n)) < 0.05).astype(np.uint8) for _ in range(2))
         out = np.empty((t, n), np.float32)
         call = functools.partial(gae, reward, value, next_value, terminated, truncated, gamma=0.99, lam=0.95, out=out)
-        seconds = best_seconds(call, budget)
         moved = t * n * 18
-        limit = moved / memcpy_rate(moved // 2, budget / 2)
+        seconds, limit = best_in_turn([call, copying(moved // 2)], 1.5 * budget)
         settings = {"t": t, "n": n, "bytes": moved}
         results += [
             {"name": "kernels.gae", "value": seconds * 1e6, "unit": "us", "settings": settings},
