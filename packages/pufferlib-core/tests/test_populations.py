@@ -14,7 +14,8 @@ from pufferlib_core.errors import EnvError
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
-from pufferlib_core.spaces import Discrete
+from pufferlib_core.spaces import Box, Discrete
+from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import env_spec, vectorize
 
 A = 3
@@ -81,6 +82,49 @@ def test_disabled_waits_for_whole_environments():
         assert step.obs[:A].tolist() == [[0, 0], [2, 4], [3, 4]]
     vec.reset_some(np.array([0, 1, 0, 0, 0, 0], bool))
     assert vec.step(np.ones(6, np.int32)).valid.tolist() == [1, 1, 0, 0, 0, 0]
+
+
+class Crowd:
+    """Two agents in a batch: agent 1 leaves after two steps, agent 0 after three; it never says that nobody is there."""
+
+    def __init__(self, num_envs, seed):
+        self.time = np.zeros(num_envs, int)
+        self.present = np.ones(2 * num_envs, bool)
+
+    def reset(self, rows, out):
+        self.time[rows // 2] = 0
+        self.present[rows] = True
+        out.obs[rows] = 1
+
+    def step(self, action, out):
+        self.time += 1
+        out.obs[:, 0] = 1 + np.repeat(self.time, 2)
+        out.terminated[0::2] = self.time == 3
+        out.terminated[1::2] = self.time == 2
+        self.present[1::2] = self.time < 2
+        out.reward[:] = 1
+
+    def close(self):
+        """Nothing."""
+
+
+@pytest.mark.parametrize("mode", ["same_step", "next_step"])
+def test_populations_in_a_batch(mode):
+    spec = EnvSpec(name="crowd", obs_space=Box(0, 99, (1,)), action_space=Discrete(2), agents=2, batch=Crowd)
+    vec = vectorize(spec, num_envs=2, autoreset=mode)
+    vec.reset()
+    rows = []
+    for _ in range(8):
+        step = vec.step(np.zeros(4, np.int32))
+        rows.append([plane[:2].tolist() for plane in (step.valid, step.terminated, step.obs[:, 0])])
+        assert (step.reward == step.valid).all()
+    episode = [[[1, 1], [0, 0], [2, 2]], [[1, 1], [0, 1], [3, 0]], [[1, 0], [1, 0], [4, 0]]]
+    if mode == "same_step":
+        episode[2][2] = [1, 1]
+        assert rows == (episode * 3)[:8]
+    else:
+        between = [[0, 0], [0, 0], [1, 1]]
+        assert rows == ([*episode, between] * 2)[:8]
 
 
 def test_they_keep_the_contract_learn_and_resume(tmp_path):

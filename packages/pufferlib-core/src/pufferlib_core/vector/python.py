@@ -96,9 +96,10 @@ class PythonRows:
         if self._agents == 1:
             self._present[ended] = False
             return ended
-        joined = self._batch.present & ~self._present
+        there = self._batch.present & ~self._waiting
+        joined = there & ~self._present
         self._return[joined], self._length[joined] = 0.0, 0
-        self._present[...] = self._batch.present
+        self._present[...] = there
         self._present[ended] = False
         empty = ~self._present.reshape(-1, self._agents).any(axis=1)
         return np.flatnonzero(np.repeat(empty, self._agents) & ~self._waiting)
