@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from publish import find, table  # the file beside this one
@@ -40,39 +39,37 @@ def matrix_product_rate(budget: float) -> float:
 
 
 def measure(budget: float) -> dict[str, float]:
-    """Ratios by name, higher is better; one core; of the best figures of three rounds, as clocks change within seconds.
+    """Ratios by name, higher is better; one core; medians of three rounds.
 
     Args:
         budget: seconds of each measurement.
     """
     rounds = [one_round(budget) for _ in range(3)]
-    best = {name: max(found[name] for found in rounds) for name in rounds[0]}
-    work = best["flops"] / best["product"]
-    return {
-        "CartPole by `step` / copying its rows": best["sim.step"] / best["sim.memcpy_limit"],
-        "CartPole by `run` / copying its rows": best["sim.run"] / best["sim.memcpy_limit"],
-        "forward / matrix product": best["infer.forward"] * work,
-        "policy and CartPole / matrix product": best["infer.sim"] * work,
-        # Forward once to collect; forward and twice as much backward in an epoch.
-        "PPO, 1 epoch / matrix product": best["train.ppo_1_epochs"] * 4 * work,
-        "PPO, 4 epochs / matrix product": best["train.ppo_4_epochs"] * 13 * work,
-        "advantages 128 x 4096 / copying as many bytes": best["gae 128"],
-        "advantages 2048 x 8 / copying as many bytes": best["gae 2048"],
-    }
+    return {name: float(np.median([found[name] for found in rounds])) for name in rounds[0]}
 
 
 def one_round(budget: float) -> dict[str, float]:
-    """Rates, higher is better: those of `puffer bench` by name, the yardstick, and operations of a row."""
-    results: list[dict[str, Any]] = [
-        *simulation("cartpole", N, 1, budget),
-        *inference("cartpole", N, 1, budget),
-        *training("cartpole", N, 1, budget),
-        *kernels(budget),
-    ]
-    found = {result["name"]: float(result["value"]) for result in results}
-    gae = {f"gae {t}": 1 / find(results, "kernels.gae_over_memcpy", t=t) for t in (128, 2048)}
-    flops = next(result["settings"]["flops"] for result in results if result["name"] == "infer.forward")
-    return found | gae | {"product": matrix_product_rate(budget), "flops": flops}
+    """Ratios of one round. Clocks change within seconds, so yardsticks stand directly before and after what they measure."""
+    sim = {result["name"]: result["value"] for result in simulation("cartpole", N, 1, budget)}
+    products = [matrix_product_rate(budget)]
+    networks = inference("cartpole", N, 1, budget)
+    products.append(matrix_product_rate(budget))
+    ppo = {result["name"]: result["value"] for result in training("cartpole", N, 1, budget)}
+    products.append(matrix_product_rate(budget))
+    advantages = kernels(budget)
+    flops = next(result["settings"]["flops"] for result in networks if result["name"] == "infer.forward")
+    acting, learning = (2 * flops / (products[k] + products[k + 1]) for k in (0, 1))
+    return {
+        "CartPole by `step` / copying its rows": sim["sim.step"] / sim["sim.memcpy_limit"],
+        "CartPole by `run` / copying its rows": sim["sim.run"] / sim["sim.memcpy_limit"],
+        "forward / matrix product": find(networks, "infer.forward") * acting,
+        "policy and CartPole / matrix product": find(networks, "infer.sim") * acting,
+        # Forward once to collect; forward and twice as much backward in an epoch.
+        "PPO, 1 epoch / matrix product": ppo["train.ppo_1_epochs"] * 4 * learning,
+        "PPO, 4 epochs / matrix product": ppo["train.ppo_4_epochs"] * 13 * learning,
+        # Not 2048 x 8: where its arrays happen to lie in memory moves it by a factor of 2.
+        "advantages 128 x 4096 / copying as many bytes": 1 / find(advantages, "kernels.gae_over_memcpy", t=128),
+    }
 
 
 def store(budget: float) -> None:
