@@ -52,7 +52,7 @@ def make_module(name: str) -> str:
     """A name that `env_spec` takes, for a module of PettingZoo."""
     source = importlib.import_module(name)
     module = types.ModuleType(name.replace(".", "_"))
-    module.make = getattr(source, "parallel_env", None) or source.env  # type: ignore[attr-defined]
+    module.make = getattr(source, "parallel_env", None) or source.env
     sys.modules[module.__name__] = module
     return f"{module.__name__}:make"
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, Tuple
@@ -34,7 +35,7 @@ class Line:
 
 
 def exhaust():
-    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20),) * 2)
     np.ones(1 << 28)
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from envs_by_name import Doors, Fetch
+from envs_by_name import Fetch
 from pufferlib_core import check_env, evaluate, make_vec, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.collect import collect
-from pufferlib_core.errors import ConfigError, EnvError, NonFiniteError, PufferError, ShapeError, SpaceError
+from pufferlib_core.errors import ConfigError, EnvError, NonFiniteError, ShapeError, SpaceError
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
@@ -277,76 +277,6 @@ def test_errors_say_which_environment_raised_them(call):
     with pytest.raises(AssertionError) as caught:
         getattr(vec, call)(*([np.zeros(3, np.int32)] if call == "step" else []))
     assert caught.value.__notes__ == ["raised by environment 0, whose seed is of SeedSequence((6, 0, 0), spawn_key=(0,))"]
-
-
-class DoorsBatch:
-    """The same doors as one batch."""
-
-    def __init__(self, num_envs, seed):
-        self.last = np.full(num_envs, 3)
-
-    def reset(self, rows, out):
-        self.last[rows] = 3
-        self.look(out, rows)
-
-    def look(self, out, rows):
-        assert out.action_mask[rows].all()
-        out.obs[rows, 0] = self.last[rows]
-        shut = rows[self.last[rows] < 3]
-        out.action_mask[shut, self.last[shut]] = 0
-
-    def step(self, action, out):
-        assert (action != self.last).all(), "a shut door"
-        self.last[:] = action
-        self.look(out, np.arange(len(self.last)))
-        out.reward[:] = 1 - action
-
-    def close(self):
-        """Nothing."""
-
-
-@pytest.mark.parametrize("env", ["envs_by_name:Doors", "user_module:DOORS"])
-def test_masks_of_python_environments_reach_the_policy(tmp_path, user_module, env):
-    user_module.DOORS = EnvSpec(
-        name="doors", obs_space=Box(0, 3, (1,)), action_space=Discrete(3), max_episode_steps=8, batch=DoorsBatch, masks=True
-    )
-    spec = env_spec(env)
-    check_env(spec, steps=40, num_envs=3)  # with allowed actions only
-    assert spec.masks
-    assert spec.obs_space == Box(0, 3, (1,))
-    vec = make_vec(env, num_envs=3, seed=0)
-    step = vec.reset()
-    assert step.action_mask.tolist() == [[1, 1, 1]] * 3
-    step = vec.step(np.array([0, 1, 2], np.int32))
-    assert step.action_mask.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
-    options = {"train": {"num_envs": 16}, "ppo": {"horizon": 32, "minibatch": 128, "learning_rate": 3e-3}}
-    run = train(env, timesteps=16_384, options=options, out=str(tmp_path))  # a shut door would raise
-    assert evaluate(env, run.checkpoint, episodes=16)["episode_return_mean"] == 4.0  # 0 and 1 in turn
-    if env == "envs_by_name:Doors":
-        many = make_vec(env, num_envs=3, seed=0, workers=2)
-        many.reset()
-        segment = many.allocate(2)
-        assert many.step(np.array([0, 1, 2], np.int32), out=(segment, 0)).action_mask.tolist() == step.action_mask.tolist()
-        assert segment.action_mask[1].tolist() == step.action_mask.tolist()
-        many.close()
-
-
-def test_masks_need_choices_and_a_mask_that_allows_nothing_is_named(tmp_path, user_module):
-    with pytest.raises(EnvError, match="masks=True is for choices"):
-        replace(BATCH, masks=True, action_space=Box(-1, 1, (1,)))
-
-    class Shut(Doors):
-        """In the end no door is left."""
-
-        def look(self):
-            seen = super().look()
-            seen["action_mask"] = seen["action_mask"] * (self.time < 5)
-            return seen
-
-    user_module.Shut = Shut
-    options = {"train": {"num_envs": 4}, "ppo": {"horizon": 16, "minibatch": 64}}
-    with pytest.raises(PufferError, match="empty"):
-        train("user_module:Shut", timesteps=512, options=options, out=str(tmp_path))
 
 
 def test_a_reset_of_the_old_form_is_named(user_module):

@@ -16,37 +16,10 @@ from typing import Any
 
 import pufferlib_core
 from pufferlib_core.errors import EnvError
-from pufferlib_core.traits import EnvSpec
+from pufferlib_core.traits import EnvSpec, configurable
 
 FLAGS = ["-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra"]
 SANITIZED = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-
-
-def configurable(
-    name: str,
-    *,
-    config: Any,
-    shape: Callable[[Any], Mapping[str, Any]],
-    pack: Callable[[Any], bytes],
-    table: Callable[[int], int],
-    **fixed: Any,
-) -> EnvSpec:
-    """An `EnvSpec` that can be made again with other settings.
-
-    Args:
-        name: of the environment.
-        config: its default settings, a frozen dataclass of `option`s.
-        shape: the fields of `EnvSpec` that follow from settings: spaces, time limit, renderers.
-        pack: the C struct of settings.
-        table: see `EnvSpec`.
-        **fixed: the other fields.
-    """
-
-    def configure(chosen: Any) -> EnvSpec:
-        return dataclasses.replace(spec, config=chosen, c_config=pack(chosen), **shape(chosen))
-
-    spec = EnvSpec(name=name, table=table, config=config, configure=configure, **shape(config), **fixed)
-    return spec
 
 
 def c_env(source: Path, *, config: Any, shape: Callable[[Any], Mapping[str, Any]], **fixed: Any) -> EnvSpec:

@@ -27,7 +27,7 @@ def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step
 
     Raises:
         NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
-        EnvError: if an action mask allows nothing.
+        NativeError: if an action mask allows nothing.
     """
     finished, copied = 0, not vec.tree.direct
     for t in range(segment.steps):

@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -41,6 +41,6 @@ def deprecated(since: str, use: str) -> Callable[[T], T]:
         else:
             result = warn
         result.__doc__ = f"Deprecated since {since}: use {use}.\n\n{inspect.getdoc(target) or ''}".rstrip()
-        return result  # type: ignore[no-any-return]
+        return cast(T, result)
 
     return decorate

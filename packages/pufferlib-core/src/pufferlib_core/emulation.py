@@ -234,7 +234,8 @@ class ActionTree:
 
     def __init__(self, space: Space) -> None:
         self.nested = space
-        parts = [part for _, part in leaves(space)]
+        self._parts = dict(leaves(space))
+        parts = list(self._parts.values())
         boxes = [part for part in parts if isinstance(part, Box)]
         if any(np.dtype(box.dtype).kind != "f" for box in boxes):
             raise SpaceError(f"actions of whole numbers in a Box are not supported: {boxes}")
@@ -246,6 +247,9 @@ class ActionTree:
         """The nested action of every row of an action plane."""
         if isinstance(self.nested, Discrete):
             return [chosen + self.nested.start for chosen in action.tolist()]
+        if isinstance(self.nested, Box):  # all rows at once
+            bounds = (np.reshape(bound, self.nested.shape) for bound in (self.nested.low, self.nested.high))
+            return list(np.clip(action, *bounds).astype(self.nested.dtype))
         return [self.decode(row) for row in action]
 
     def decode(self, action: Array) -> Any:
@@ -255,7 +259,7 @@ class ActionTree:
 
         def take(path: Path) -> Any:
             nonlocal at
-            part = _part(self.nested, path)
+            part = self._parts[path]
             values = flat[at : at + part.size]
             at += part.size
             if isinstance(part, Discrete):
@@ -299,12 +303,6 @@ def _follow(value: Any, path: Path) -> Any:
             raise ShapeError(f"value has no part {key!r}")
         value = value[key]
     return value
-
-
-def _part(space: Space, path: Path) -> Any:
-    for key in path:
-        space = dict(space.children())[key]  # type: ignore[union-attr]
-    return space
 
 
 def _build(space: Space, leaf: Any, path: Path = ()) -> Any:

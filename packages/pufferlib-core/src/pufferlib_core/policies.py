@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pufferlib_core.config import from_dict, option, to_dict
 from pufferlib_core.emulation import SpaceTree
-from pufferlib_core.errors import CheckpointError, PufferError
+from pufferlib_core.errors import CheckpointError, PufferError, SpaceError
 from pufferlib_core.spaces import Box, Flat, Space, fingerprint, from_json
 from pufferlib_core.traits import ActionSpace
 
@@ -115,10 +115,10 @@ class PolicySpec:
         """
         try:
             obs, action = (from_json(values[name]) for name in ("obs_space", "action_space"))
-            spec = cls(obs_space=obs, action_space=action, config=from_dict(PolicyConfig, values["config"], "policy"))  # type: ignore[arg-type]
+            if not isinstance(action, Flat):
+                raise SpaceError(f"actions are choices or a Box, got {action}")
+            spec = cls(obs_space=obs, action_space=action, config=from_dict(PolicyConfig, values["config"], "policy"))
             _ = spec.tree
         except (KeyError, TypeError, PufferError) as error:
             raise CheckpointError(f"not the description of a policy: {error}") from error
-        if not isinstance(action, Flat):
-            raise CheckpointError(f"not the description of a policy: actions are choices or a Box, got {action}")
         return spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -110,6 +110,33 @@ class EnvSpec:
     def spaces(self) -> tuple[Space, Space]:
         """Observation and action space."""
         return self.obs_space, self.action_space
+
+
+def configurable(
+    name: str,
+    *,
+    config: Any,
+    shape: Callable[[Any], Mapping[str, Any]],
+    pack: Callable[[Any], bytes],
+    table: Callable[[int], int],
+    **fixed: Any,
+) -> EnvSpec:
+    """An `EnvSpec` that can be made again with other settings.
+
+    Args:
+        name: of the environment.
+        config: its default settings, a frozen dataclass of `option`s.
+        shape: the fields of `EnvSpec` that follow from settings: spaces, time limit, renderers.
+        pack: the C struct of settings.
+        table: see `EnvSpec`.
+        **fixed: the other fields.
+    """
+
+    def configure(chosen: Any) -> EnvSpec:
+        return replace(spec, config=chosen, c_config=pack(chosen), **shape(chosen))
+
+    spec = EnvSpec(name=name, table=table, config=config, configure=configure, **shape(config), **fixed)
+    return spec
 
 
 class Step(NamedTuple):

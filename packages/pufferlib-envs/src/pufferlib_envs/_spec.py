@@ -7,8 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from pufferlib_core.c_env import configurable
-from pufferlib_core.traits import EnvSpec
+from pufferlib_core.traits import EnvSpec, configurable
 
 
 def native_env(name: str, *, config: Any, shape: Callable[[Any], dict[str, Any]], **fixed: Any) -> EnvSpec:

@@ -104,7 +104,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     for name, (size, sha256) in declared.items():
         data = _read(folder / name)
         if len(data) != size:
-            raise CheckpointError(f"{folder / name}: {len(data)} bytes, its manifest says {size}: truncated or added to")
+            kind = "truncated" if len(data) < size else "something was added"
+            raise CheckpointError(f"{folder / name}: {len(data)} bytes, its manifest says {size}: {kind}")
         if hashlib.sha256(data).hexdigest() != sha256:
             raise CheckpointError(f"{folder / name}: its SHA-256 differs from the manifest's: the file is corrupted")
         if name == STATE:

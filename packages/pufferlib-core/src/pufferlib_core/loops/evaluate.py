@@ -22,7 +22,8 @@ def trained_env(env: str, checkpoint: Checkpoint) -> EnvSpec:
     """The environment with the settings that the checkpoint was trained with."""
     name = env_spec(env).name
     with reading(checkpoint.path):
-        return env_spec(env, checkpoint.state.get("settings", {}).get(name))
+        settings = checkpoint.state.get("settings", {}).get(name)
+    return env_spec(env, settings)
 
 
 def evaluate(

@@ -55,8 +55,7 @@ class Run:
         if resume is None:
             self._first(self.vec.reset())
         else:
-            with reading(resume.path):
-                self._restore(resume)
+            self._restore(resume)
         self.engine.load(self.state)
         self.start_steps = self.steps
         self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)
@@ -68,24 +67,25 @@ class Run:
                 f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, whose spaces differ from those of "
                 f"{self.settings.env}"
             )
-        envs = checkpoint.files["envs"]
-        if len(envs["obs"]) != self.vec.rows:
+        with reading(checkpoint.path):
+            envs, saved = checkpoint.files["envs"], checkpoint.files["policy"] | checkpoint.files["trainer"]
+            held = len(envs["obs"]) // self.env.agents
+            self.steps, best = checkpoint.state["steps"], checkpoint.state["best"]
+            self.best = best if best is not None else -math.inf
+            self.episodes.load(checkpoint.state["episodes"])
+        if held != self.settings.train.num_envs:
             raise CheckpointError(
-                f"{checkpoint.path} holds {len(envs['obs']) // self.env.agents} environments, the settings say "
+                f"{checkpoint.path} holds {held} environments, the settings say "
                 f"{self.settings.train.num_envs}: train.num_envs cannot change on resume"
             )
         self.vec.set_state(envs)
         self._first(self.vec.latest)
-        saved = checkpoint.files["policy"] | checkpoint.files["trainer"]
         for name, array in self.state.items():
             came = saved.get(name)
             if came is None or came.shape != array.shape or came.dtype != array.dtype:
                 what = "is missing" if came is None else f"is {came.dtype} {came.shape}"
                 raise CheckpointError(f"{checkpoint.path}: {name} must be {array.dtype} {array.shape}, it {what}")
             array[...] = came
-        self.steps = checkpoint.state["steps"]
-        self.best = checkpoint.state["best"] if checkpoint.state["best"] is not None else -math.inf
-        self.episodes.load(checkpoint.state["episodes"])
 
     def _first(self, step: Step) -> None:
         """Row 0 of the segment."""

@@ -11,11 +11,10 @@ from pufferlib_core.seeding import STREAM_ENV
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.base import AUTORESET, VecEnv
 from pufferlib_core.vector.native import NativeVec
-from pufferlib_core.vector.process import ProcessVec
 from pufferlib_core.vector.python import PythonVec
 from pufferlib_core.vector.registry import env_names, env_spec
 
-__all__ = ["NativeVec", "ProcessVec", "PythonVec", "VecEnv", "env_names", "env_spec", "make_vec", "vectorize"]
+__all__ = ["NativeVec", "PythonVec", "VecEnv", "env_names", "env_spec", "make_vec", "vectorize"]
 
 
 def vectorize(
@@ -57,6 +56,8 @@ def vectorize(
     common = (spec, num_envs, autoreset, 0 if seed is None else seed, first_stream)
     if workers:
         _check_workers(spec, num_envs, workers, timeout)
+        from pufferlib_core.vector.process import ProcessVec  # multiprocessing is imported by those who use it
+
         return ProcessVec(*common, workers, timeout)
     if spec.table is None:
         return PythonVec(*common)

@@ -171,6 +171,14 @@ class VecEnv(ABC):
         if not self._started:
             raise EnvError(f"{self.spec.name}: call reset() before {call}()")
 
+    def _saved(self, state: Mapping[str, Array], name: str, dtype: Any, shape: tuple[int, ...]) -> Array:
+        """An array of a state that `set_state` received."""
+        if name not in state:
+            raise ShapeError(f"the state of {self.spec.name} has no {name}")
+        array = np.ascontiguousarray(state[name])
+        pointer(array, name, dtype, shape)
+        return array
+
     def _is_closed(self) -> EnvError:
         return EnvError(f"{self.spec.name}: the environments are closed")
 

@@ -136,7 +136,7 @@ class EachEnv:
         chosen = [i for i, over in enumerate(self._over) if not over] if any(self._over) else range(len(self._envs))
         decoded, reward, seen = self._actions.decode_all(action), out.reward, []
         for i in chosen:
-            try:
+            try:  # not `_naming`: a context manager costs more than many a step
                 obs, reward[i], terminated, truncated, info = self._envs[i].step(decoded[i])
             except Exception as error:
                 self._name(i, error)

@@ -115,13 +115,15 @@ class NativeVec(VecEnv):
             ShapeError: if it is of another kind or number.
         """
         size = lib.puf_vec_record_bytes(self.handle)
-        records = np.ascontiguousarray(state["records"])
-        pointer(records, "records", np.uint8, (self.num_envs, size))
+        records = self._saved(state, "records", np.uint8, (self.num_envs, size))
+        step = self._step
+        obs = self._saved(state, "obs", np.float32, step.obs.shape)
+        masks = None if step.action_mask is None else self._saved(state, "action_mask", np.uint8, step.action_mask.shape)
         for i in range(self.num_envs):
             check(lib.puf_vec_load(self._handle, i, ffi.from_buffer(records[i])), f"set_state of environment {i}")
-        self._step.obs[...] = state["obs"]
-        if self._step.action_mask is not None:
-            self._step.action_mask[...] = state["action_mask"]
+        step.obs[...] = obs
+        if step.action_mask is not None and masks is not None:
+            step.action_mask[...] = masks
         self._started = True
 
     def fork(self, source: int, targets: Array | list[int]) -> None:

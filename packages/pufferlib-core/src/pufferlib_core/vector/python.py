@@ -38,7 +38,8 @@ class PythonRows:
         self._length = np.zeros(rows, np.int32)
         self._present = np.zeros(rows, bool)  # whose episode goes on
         self._waiting = np.zeros(rows, bool)  # whose environment is over and not reset; never under same_step
-        self._last = SpaceTree(spec.obs_space).empty(rows)  # observations that `disabled` repeats
+        repeated = rows if autoreset == "disabled" else 0
+        self._last = SpaceTree(spec.obs_space).empty(repeated)  # observations that `disabled` repeats
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes in these rows: all of an environment, or none."""
@@ -168,7 +169,7 @@ class PythonVecs(VecEnv):
         expected = self.tree.plain(self._step.obs).shape
         if state["obs"].shape != expected:
             raise ShapeError(f"obs must have shape {expected}, got {state['obs'].shape}")
-        self._times_restored = int(state["times_restored"][0]) + 1
+        self._times_restored = int(self._saved(state, "times_restored", np.int64, (1,))[0]) + 1
         self._restart()
         self.reset()
 
