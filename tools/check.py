@@ -1,8 +1,9 @@
 """Runs every gate in order and sums up: `uv run --group dev tools/check.py [gate ...]`.
 
 All gates run even after a failure, so that one run shows everything that is wrong; `--fail-fast` stops at the first.
-The exit status is 0 only if every gate passed. `--full` trains every learning test on three seeds and, when all gates have
-passed, measures what the documentation shows (`--group docs` brings what draws it).
+The exit status is 0 only if every gate passed. What a gate prints goes to build/check/NAME.log and, if it fails, its end is
+shown as well; `--verbose` passes everything on as it comes. `--full` trains every learning test on three seeds and, when all
+gates have passed, measures what the documentation shows (`--group docs` brings what draws it).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 PYTEST = [PYTHON, "-m", "pytest"]
+LOGS = ROOT / "build/check"
+SHOWN = 80  # lines of a gate that failed
 TIMEOUT = 1500  # seconds for one gate; all of them together stay below 25 minutes on two cores
 
 
@@ -43,7 +46,12 @@ class Result:
     gate: Gate
     state: str
     seconds: float
-    last_line: str
+    output: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not empty."""
+        return next((line for line in reversed(self.output.splitlines()) if line.strip()), "")
 
 
 def tool(name: str, *arguments: str) -> list[str]:
@@ -128,15 +136,15 @@ def kill(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def run(gate: Gate) -> Result:
-    """Runs one gate, passing its output on as it comes."""
-    print(f"\n=== {gate.name}: {gate.about} ===", flush=True)
+def run(gate: Gate, *, verbose: bool) -> Result:
+    """Runs one gate and keeps what it prints; passes it on as it comes if `verbose`."""
+    print(f"... {gate.name}: {gate.about}", flush=True)
     start = time.monotonic()
     env = environment(gate)
     program = shutil.which(gate.command[0], path=env["PATH"])
     if program is None:
-        print(f"{gate.command[0]} is not installed; run this through `uv run --group dev tools/check.py`")
-        return Result(gate, "FAIL", 0.0, "")
+        missing = f"{gate.command[0]} is not installed; run this through `uv run --group dev tools/check.py`"
+        return report(Result(gate, "FAIL", 0.0, missing), shown=not verbose)
     process = subprocess.Popen(
         [program, *gate.command[1:]],
         cwd=ROOT,
@@ -155,12 +163,15 @@ def run(gate: Gate) -> Result:
 
     timer = threading.Timer(TIMEOUT, expire)
     timer.start()
-    last_line = ""
+    output: list[str] = []
     try:
         assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last_line = line.rstrip("\n") if line.strip() else last_line
+        with (LOGS / f"{gate.name}.log").open("w") as log:
+            for line in process.stdout:
+                output.append(line)
+                log.write(line)
+                if verbose:
+                    print(line, end="", flush=True)
         status = process.wait()
     except KeyboardInterrupt:
         kill(process)
@@ -168,8 +179,17 @@ def run(gate: Gate) -> Result:
     finally:
         timer.cancel()
     if expired.is_set():
-        print(f"{gate.name}: no end in {TIMEOUT} s")
-    return Result(gate, "ok" if status == 0 else "FAIL", time.monotonic() - start, last_line)
+        output.append(f"{gate.name}: no end in {TIMEOUT} s\n")
+    state = "ok" if status == 0 else "FAIL"
+    return report(Result(gate, state, time.monotonic() - start, "".join(output)), shown=not verbose)
+
+
+def report(result: Result, *, shown: bool) -> Result:
+    """Prints how a gate ended and, if it failed and that is to be `shown`, the end of its output."""
+    print(f"{result.state:<4} {result.gate.name} {result.seconds:.1f} s", flush=True)
+    if result.state == "FAIL" and shown:
+        print("\n".join(f"     {line}" for line in result.output.splitlines()[-SHOWN:]), flush=True)
+    return result
 
 
 def summary(results: list[Result]) -> bool:
@@ -189,6 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gate", nargs="*", help=f"run only these: {', '.join(names)}")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first gate that fails")
+    parser.add_argument("--verbose", action="store_true", help="pass on everything that the gates print")
     parser.add_argument("--full", action="store_true", help="three seeds, and measurements for the documentation")
     options = parser.parse_args()
     unknown = sorted(set(options.gate) - set(names))
@@ -197,13 +218,14 @@ def main() -> int:
     chosen = [gate for gate in gates(3 if options.full else 1) if not options.gate or gate.name in options.gate]
     if "tests" in (gate.name for gate in chosen):
         (ROOT / "coverage.json").unlink(missing_ok=True)  # never judge an old report
+    LOGS.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     for gate in chosen:
-        results.append(run(gate))
+        results.append(run(gate, verbose=options.verbose))
         if options.fail_fast and results[-1].state == "FAIL":
             break
     if options.full and all(result.state == "ok" for result in results):
-        results += [run(measurement) for measurement in measurements()]
+        results += [run(measurement, verbose=options.verbose) for measurement in measurements()]
     return 0 if summary(results) else 1
 
 
