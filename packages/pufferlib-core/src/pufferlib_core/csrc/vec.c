@@ -2,7 +2,10 @@
 
 #include "kernels.h"
 
-enum { TILE = 512 }; /* environments stepped and accounted for while their rows are in the first-level cache */
+enum {
+    TILE = 512, /* environments stepped and accounted for while their rows are in the first-level cache */
+    SHARES = 8  /* tasks a thread */
+};
 
 struct puf_vec {
     const puf_env *env;
@@ -286,15 +289,18 @@ typedef struct {
     puf_planes out;
     int32_t steps;
     int32_t chunk;
-    int32_t finished[PUF_MAX_THREADS]; /* by task */
+    int32_t finished[PUF_MAX_THREADS]; /* by thread */
 } vec_job;
 
-/* Environments of one task: whole blocks, one task for each thread. */
+/* Environments of one task. Several tasks a thread, so that those who are done early find more to do; environments that
+ * step as a batch do so in whole tiles. */
 static int32_t plan(vec_job *job, const puf_exec *exec) {
-    const int32_t width = puf_exec_width(exec);
-    const int32_t blocks = (job->vec->n + PUF_ENV_BLOCK - 1) / PUF_ENV_BLOCK;
-    job->chunk = ((blocks + width - 1) / width) * PUF_ENV_BLOCK;
-    return (job->vec->n + job->chunk - 1) / job->chunk;
+    const int32_t n = job->vec->n, width = puf_exec_width(exec);
+    const int32_t unit = is_batched(job->vec->env) ? PUF_ENV_BLOCK : 1, least = is_batched(job->vec->env) ? TILE : 1;
+    const int32_t even = (n + width - 1) / width, share = (n + SHARES * width - 1) / (SHARES * width);
+    const int32_t chunk = width == 1 || even < least ? even : (share > least ? share : least);
+    job->chunk = (chunk + unit - 1) / unit * unit;
+    return (n + job->chunk - 1) / job->chunk;
 }
 
 static void reset_task(void *context, int32_t index, int32_t thread) {
@@ -355,8 +361,7 @@ static int32_t run_range(vec_job *job, int32_t first, int32_t count) {
 static void run_task(void *context, int32_t index, int32_t thread) {
     vec_job *job = (vec_job *)context;
     const int32_t first = index * job->chunk, rest = job->vec->n - first;
-    (void)thread;
-    job->finished[index] = run_range(job, first, rest < job->chunk ? rest : job->chunk);
+    job->finished[thread] += run_range(job, first, rest < job->chunk ? rest : job->chunk);
 }
 
 int puf_vec_run(puf_vec *vec, const puf_exec *exec, const void *action, int32_t steps, const puf_planes *out) {
@@ -366,10 +371,9 @@ int puf_vec_run(puf_vec *vec, const puf_exec *exec, const void *action, int32_t 
     }
     if (!actions_legal(vec, (const int32_t *)action, (int64_t)vec->n * steps)) { return PUF_EINVAL; }
     vec_job job = {.vec = vec, .action = (const unsigned char *)action, .out = *out, .steps = steps};
-    const int32_t tasks = plan(&job, exec);
-    puf_exec_run(exec, run_task, &job, tasks);
+    puf_exec_run(exec, run_task, &job, plan(&job, exec));
     int32_t finished = 0;
-    for (int32_t k = 0; k < tasks; k++) { finished += job.finished[k]; }
+    for (int32_t k = 0; k < puf_exec_width(exec); k++) { finished += job.finished[k]; }
     return finished;
 }
 

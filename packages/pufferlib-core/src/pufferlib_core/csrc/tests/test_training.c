@@ -2,6 +2,8 @@
  * rule that threads change no bit. */
 #include "check.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "puffer/puffer.h"
@@ -89,6 +91,24 @@ static void pool_runs_each_task_once(void) {
     for (int round = 0; round < 300; round++) { puf_exec_run(t.exec, count_task, seen, 1 + round % 1000); }
     CHECK(seen[0] == 300 && seen[299] == 1 && seen[300] == 0);
     free(seen);
+    stop(t);
+}
+
+/* Task 0 ends after all others: somebody else must do those that stood behind it. */
+static void wait_for_others(void *context, int32_t index, int32_t thread) {
+    atomic_int *done = (atomic_int *)context;
+    (void)thread;
+    while (index == 0 && atomic_load(done) < 99) { sched_yield(); }
+    atomic_fetch_add(done, 1);
+}
+
+static void pool_shares_out_what_waits_behind_a_long_task(void) {
+    threads t = start(2);
+    for (int round = 0; round < 20; round++) {
+        atomic_int done = 0;
+        puf_exec_run(t.exec, wait_for_others, &done, 100);
+        CHECK(atomic_load(&done) == 100);
+    }
     stop(t);
 }
 
@@ -199,6 +219,7 @@ static void illegal_calls(void) {
 
 int main(void) {
     pool_runs_each_task_once();
+    pool_shares_out_what_waits_behind_a_long_task();
     threads_change_no_bit_and_it_learns();
     illegal_calls();
     return failures != 0;

@@ -65,7 +65,7 @@ int64_t puf_episodes(const uint8_t *terminated, const uint8_t *truncated, int64_
 /* </cdef> */
 
 /* Steps environments [first, first + count) only: what a fused collector calls from inside its own task. `first` is a
- * multiple of PUF_ENV_BLOCK. Does not check actions. Returns the number of episodes that ended. */
+ * multiple of PUF_ENV_BLOCK where environments step as a batch. Does not check actions. Returns the number of episodes that ended. */
 int32_t puf_vec_step_range(puf_vec *vec, int32_t first, int32_t count, const void *action, const puf_planes *out);
 int32_t puf_vec_size(const puf_vec *vec);
 const puf_env_info *puf_vec_info(const puf_vec *vec);
