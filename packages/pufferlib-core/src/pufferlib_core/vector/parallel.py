@@ -7,34 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.emulation import ActionTree
-from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
-from pufferlib_core.spaces import from_gymnasium
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.each import Reader, close, environment_seeds, made_by
+from pufferlib_core.vector.each import close, environment_seeds, made_by
+from pufferlib_core.vector.roles import Roles
 
 
-def is_parallel(value: Any) -> bool:
-    """Whether an object has what PettingZoo's parallel environments have; the package itself is not needed."""
+def is_population(value: Any) -> bool:
+    """Whether an object has what PettingZoo's environments have, of both kinds; the package itself is not needed."""
     return all(hasattr(value, name) for name in ("reset", "step", "possible_agents", "observation_space", "action_space"))
 
 
-def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
+def from_population(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
     """The environment that a factory of PettingZoo's kind makes: a row for each possible agent.
 
     Args:
         name: what to call it.
-        factory: makes one environment.
+        factory: makes one environment; turn-based if it has `agent_iter`.
         first: one that was made to look at its agents; it is closed.
 
     Raises:
-        EnvError: if it is turn-based, or its agents differ in their spaces, or spaces are not supported.
+        EnvError: if spaces are not supported, or some agents choose and others give numbers.
     """
-    if hasattr(first, "agent_iter"):
-        raise EnvError(f"{name}: agents take turns; pass its parallel_env, or one made by pettingzoo.utils.aec_to_parallel")
-    spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in first.possible_agents]
-    return made_by(name, factory, first, spaces)
+    agents, turns = len(first.possible_agents), hasattr(first, "agent_iter")
+    return made_by(name, factory, first, lambda: Roles(first), agents=agents, turns=turns)
 
 
 class EachParallel:
@@ -51,8 +47,7 @@ class EachParallel:
         self._envs = [factory() for _ in range(count)]
         self._seeds = environment_seeds(count, first, words)
         self._names = list(self._envs[0].possible_agents)
-        self._actions = ActionTree(from_gymnasium(self._envs[0].action_space(self._names[0])))
-        self._reader = Reader(from_gymnasium(self._envs[0].observation_space(self._names[0])), self._actions.space)
+        self._reader = Roles(self._envs[0])
         self.present = np.zeros(count * len(self._names), bool)
 
     def reset(self, rows: Array, out: Step) -> None:
@@ -69,7 +64,7 @@ class EachParallel:
             if not acting:
                 continue
             observations, rewards, terminated, truncated, infos = env.step(
-                {agent: self._actions.decode(action[row]) for agent, row in acting}
+                {agent: self._reader.decode(row % len(self._names), action[row]) for agent, row in acting}
             )
             self._observe(i, observations, out)
             for agent, row in acting:
