@@ -64,24 +64,28 @@ def settle(reward: Array, next_value: Array, terminated: Array, truncated: Array
 
 
 class OwnTurns(NamedTuple):
-    """The valid rows of each column, moved to the front: planes (M, N), M being the most that a column has."""
+    """The valid rows of each column, moved to the end: planes (M, N), M being the most that a column has.
+
+    Formulas that go backwards in time do not see the other rows, which lie before them where a column has fewer.
+    """
 
     row: npt.NDArray[np.int64]  # (M, N) where in the segment each comes from
-    there: npt.NDArray[np.bool_]  # (M, N) False: the column has fewer
+    there: npt.NDArray[np.bool_]  # (M, N) False: one of the other rows
 
     @classmethod
     def of(cls, valid: Array) -> OwnTurns:
         """Those of the plane `valid` (T, N)."""
-        most = max(1, int(np.count_nonzero(valid, axis=0).max()))
-        row = np.argsort(valid == 0, axis=0, kind="stable")[:most]
-        return cls(row, np.take_along_axis(valid != 0, row, axis=0))
+        own = valid != 0
+        most = max(1, int(own.sum(axis=0).max()))
+        row = np.argsort(own, axis=0, kind="stable")[-most:]
+        return cls(row, np.take_along_axis(own, row, axis=0))
 
     def gather(self, plane: Array) -> Array:
-        """A plane (T, N) as (M, N), 0 where a column has no more."""
-        return np.where(self.there, np.take_along_axis(plane, self.row, axis=0), plane.dtype.type(0))
+        """A plane (T, N) as (M, N)."""
+        return np.take_along_axis(plane, self.row, axis=0)
 
     def scatter(self, plane: Array, steps: int) -> Array:
         """A plane (M, N) as (T, N), 0 in rows that are not valid."""
         out = np.zeros((steps, plane.shape[1]), plane.dtype)
-        np.put_along_axis(out, self.row, np.where(self.there, plane, plane.dtype.type(0)), axis=0)
+        np.put_along_axis(out, self.row, np.where(self.there, plane, 0), axis=0)
         return out

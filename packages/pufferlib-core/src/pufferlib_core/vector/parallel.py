@@ -52,35 +52,42 @@ class EachParallel:
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
+        came = {}
         for i in np.unique(rows // len(self._names)).tolist():
-            observations, _ = self._envs[i].reset(seed=self._seeds[i])
+            came[i], _ = self._envs[i].reset(seed=self._seeds[i])
             self._seeds[i] = None
-            self._observe(i, observations, out)
+        self._observe(came, out)
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment in which somebody is left."""
+        came = {}
         for i, env in enumerate(self._envs):
             acting = [(agent, row) for agent, row in self._rows(i) if self.present[row]]
             if not acting:
                 continue
-            observations, rewards, terminated, truncated, infos = env.step(
+            came[i], rewards, terminated, truncated, infos = env.step(
                 {agent: self._reader.decode(row % len(self._names), action[row]) for agent, row in acting}
             )
-            self._observe(i, observations, out)
+            there = set(env.agents)
             for agent, row in acting:
                 out.reward[row] = rewards.get(agent, 0.0)
                 out.cost[row] = infos.get(agent, {}).get("cost", 0.0)
                 out.terminated[row] = bool(terminated.get(agent, False))
-                left = not self.present[row] and not out.terminated[row]  # gone without a word: cut off
+                left = agent not in there and not out.terminated[row]  # gone without a word: cut off
                 out.truncated[row] = bool(truncated.get(agent, False)) or left
+        self._observe(came, out)
 
-    def _observe(self, i: int, observations: Any, out: Step) -> None:
-        there = set(self._envs[i].agents)
-        rows = dict(self._rows(i))
-        for agent, row in rows.items():
-            self.present[row] = agent in there
-        seen = [agent for agent in rows if agent in observations]
-        self._reader.write(out, [rows[agent] for agent in seen], [observations[agent] for agent in seen])
+    def _observe(self, came: dict[int, Any], out: Step) -> None:
+        """Who is there, and what they see, in the environments that were stepped or reset."""
+        rows, seen = [], []
+        for i, observations in came.items():
+            there = set(self._envs[i].agents)
+            for agent, row in self._rows(i):
+                self.present[row] = agent in there
+                if agent in observations:
+                    rows.append(row)
+                    seen.append(observations[agent])
+        self._reader.write(out, rows, seen)
 
     def _rows(self, i: int) -> Any:
         first = i * len(self._names)

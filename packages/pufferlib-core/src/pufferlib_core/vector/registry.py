@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -76,8 +77,9 @@ def _from_factory(name: str) -> EnvSpec:
     if isinstance(result, EnvSpec):
         return result
     if callable(made):
-        if is_population(result):
-            return from_population(attribute.lower(), made, result)
+        if is_population(result):  # by their module where they have PettingZoo's names, which say nothing
+            own = module.rpartition(".")[2] if attribute in ("env", "parallel_env") else attribute.lower()
+            return from_population(own, made, result)
         if is_gymnasium(result):
             return from_gymnasium(attribute.lower(), made, result)
     raise EnvError(
@@ -102,7 +104,9 @@ def _from_pettingzoo(path: str) -> EnvSpec:
     require("pettingzoo", "pettingzoo")
     family = path.partition(".")[0]
     try:
-        module = importlib.import_module(f"pettingzoo.{path}")
+        with warnings.catch_warnings():  # 1.27 prefers its registry, which older ones do not have
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = importlib.import_module(f"pettingzoo.{path}")
         factory = getattr(module, "parallel_env", None) or module.env
         first = factory()
     except (ImportError, AttributeError) as error:  # what a family needs may be looked for only when it is made

@@ -37,28 +37,27 @@ class EachTurns:
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
-        for i in np.unique(rows // len(self._number)).tolist():
+        chosen = np.unique(rows // len(self._number)).tolist()
+        for i in chosen:
             self._envs[i].reset(seed=self._seeds[i])
             self._seeds[i] = None
-            part = self._part(i)
-            self.present[part] = False
-            self._look(i, out)
+            self.present[self._part(i)] = False
+        self._look(chosen, out)
 
     def step(self, action: Array, out: Step) -> None:
         """One turn in every environment in which somebody is left."""
         out.reward.fill(0.0)
-        for i, env in enumerate(self._envs):
-            part = self._part(i)
-            if not self.present[part].any():
-                continue
+        going_on = np.flatnonzero(self.present.reshape(len(self._envs), -1).any(axis=1)).tolist()
+        for i in going_on:
+            env = self._envs[i]
             agent = env.agent_selection
-            k = self._number[agent]
-            env.step(self._reader.decode(k, action[part.start + k]))
-            out.cost[part.start + k] = env.infos.get(agent, {}).get("cost", 0.0)
+            row = self._part(i).start + self._number[agent]
+            env.step(self._reader.decode(self._number[agent], action[row]))
+            out.cost[row] = env.infos.get(agent, {}).get("cost", 0.0)
             self._pay(i, out)
             while env.agents and (env.terminations[env.agent_selection] or env.truncations[env.agent_selection]):
                 self._last_turn(i, out)
-            self._look(i, out)
+        self._look(going_on, out)
 
     def _pay(self, i: int, out: Step) -> None:
         """The rewards of one call of step()."""
@@ -79,19 +78,23 @@ class EachTurns:
             raise EnvError(f"environment {i}: {agent!r} is over, but step(None) did not take it out of `agents`")
         self._pay(i, out)
 
-    def _look(self, i: int, out: Step) -> None:
-        """Who is there, whose turn it is, and what they see."""
-        env, part = self._envs[i], self._part(i)
-        rows = [part.start + self._number[agent] for agent in env.agents]
-        gone = set((part.start + np.flatnonzero(self.present[part])).tolist()) - set(rows)
-        if gone:
-            name = list(self._number)[min(gone) - part.start]
-            raise EnvError(f"environment {i}: {name!r} left `agents` without `terminations` or `truncations`")
-        self.present[rows] = True
-        self.acting[part] = False
-        if rows:
-            self.acting[part.start + self._number[env.agent_selection]] = True
-        self._reader.write(out, rows, [env.observe(agent) for agent in env.agents])
+    def _look(self, chosen: list[int], out: Step) -> None:
+        """Who is there, whose turn it is, and what they see, in some environments."""
+        rows, seen = [], []
+        for i in chosen:
+            env, part = self._envs[i], self._part(i)
+            there = [part.start + self._number[agent] for agent in env.agents]
+            gone = set((part.start + np.flatnonzero(self.present[part])).tolist()) - set(there)
+            if gone:
+                name = list(self._number)[min(gone) - part.start]
+                raise EnvError(f"environment {i}: {name!r} left `agents` without `terminations` or `truncations`")
+            self.present[there] = True
+            self.acting[part] = False
+            if there:
+                self.acting[part.start + self._number[env.agent_selection]] = True
+            rows += there
+            seen += [env.observe(agent) for agent in env.agents]
+        self._reader.write(out, rows, seen)
 
     def _part(self, i: int) -> slice:
         return slice(i * len(self._number), (i + 1) * len(self._number))
