@@ -136,7 +136,16 @@ def test_roles_keep_the_contract_and_learn(tmp_path, name, updates):
     assert evaluate(f"envs_by_name:{name}", run.checkpoint, episodes=30)["episode_return_mean"] == 4.0
 
 
-def test_absent_agents_of_roles_have_zeros_that_a_network_can_read(monkeypatch):
+def test_a_population_of_one():
+    class Alone(Court):
+        """One guard."""
+
+        possible_agents = ("guard0",)
+
+    check_env(from_population("alone", Alone, Alone()), steps=20, num_envs=2)
+
+
+def test_absent_agents_of_roles_have_zeros_that_a_network_can_read():
     class Mixed(Team):
         """c has a choice more and sees something else."""
 

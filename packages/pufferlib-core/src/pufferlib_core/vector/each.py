@@ -120,19 +120,18 @@ class EachEnv:
     """A `BatchEnv` of separate environments, stepped one after the other.
 
     Args:
-        factory: makes one.
-        count: how many.
+        envs: of one kind.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
+    def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
         self._first, self._words = first, words
-        self._envs = [factory() for _ in range(count)]
-        self._seeds = environment_seeds(count, first, words)
-        self._over = [False] * count
-        self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
-        self._reader = reader_of(self._envs[0].observation_space, self._envs[0].action_space)
+        self._envs = envs
+        self._seeds = environment_seeds(len(envs), first, words)
+        self._over = [False] * len(envs)
+        self._actions = ActionTree(space_from_gymnasium(envs[0].action_space))
+        self._reader = reader_of(envs[0].observation_space, envs[0].action_space)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes; the first one of each environment is seeded."""

@@ -37,18 +37,17 @@ class EachParallel:
     """A `BatchEnv` of separate environments with several agents each; agent k of environment i is row i * agents + k.
 
     Args:
-        factory: makes one.
-        count: environments.
+        envs: of one kind.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
-        self._envs = [factory() for _ in range(count)]
-        self._seeds = environment_seeds(count, first, words)
-        self._names = list(self._envs[0].possible_agents)
-        self._reader = Roles(self._envs[0])
-        self.present = np.zeros(count * len(self._names), bool)
+    def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
+        self._envs = envs
+        self._seeds = environment_seeds(len(envs), first, words)
+        self._names = list(envs[0].possible_agents)
+        self._reader = Roles(envs[0])
+        self.present = np.zeros(len(envs) * len(self._names), bool)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""

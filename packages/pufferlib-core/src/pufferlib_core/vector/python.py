@@ -15,7 +15,7 @@ from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import VecEnv
 from pufferlib_core.vector.each import EachEnv
-from pufferlib_core.vector.parallel import EachParallel
+from pufferlib_core.vector.parallel import EachParallel, is_population
 from pufferlib_core.vector.turns import EachTurns
 
 
@@ -137,10 +137,9 @@ def _batch(spec: EnvSpec, count: int, first: int, words: tuple[int, ...]) -> Any
     if spec.batch is not None:
         return spec.batch(count, np.random.SeedSequence([*words, first]))
     assert spec.factory is not None
-    if spec.turns:
-        return EachTurns(spec.factory, count, first, words)
-    kind = EachEnv if spec.agents == 1 else EachParallel
-    return kind(spec.factory, count, first, words)
+    envs = [spec.factory() for _ in range(count)]
+    kind: Any = EachTurns if spec.turns else EachParallel if is_population(envs[0]) else EachEnv
+    return kind(envs, first, words)
 
 
 class PythonVecs(VecEnv):

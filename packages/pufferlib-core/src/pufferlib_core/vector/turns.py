@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,17 @@ class EachTurns:
     do nothing, within the step that ended it.
 
     Args:
-        factory: makes one.
-        count: environments.
+        envs: of one kind.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
-        self._envs = [factory() for _ in range(count)]
-        self._seeds = environment_seeds(count, first, words)
-        self._number = {agent: k for k, agent in enumerate(self._envs[0].possible_agents)}
-        self._reader = Roles(self._envs[0])
-        self.present, self.acting = (np.zeros(count * len(self._number), bool) for _ in range(2))
+    def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
+        self._envs = envs
+        self._seeds = environment_seeds(len(envs), first, words)
+        self._number = {agent: k for k, agent in enumerate(envs[0].possible_agents)}
+        self._reader = Roles(envs[0])
+        self.present, self.acting = (np.zeros(len(envs) * len(self._number), bool) for _ in range(2))
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
