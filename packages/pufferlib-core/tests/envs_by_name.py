@@ -191,3 +191,184 @@ class Doors:
         assert action != self.last, "a shut door"
         self.last, self.time = action, self.time + 1
         return self.look(), {0: 1.0, 1: 0.0, 2: -1.0}[action], False, self.time == 8, {}
+
+
+class Cycle:
+    """What turn-based environments of PettingZoo share; `play(agent, action)` is the game, `look(agent)` what is seen."""
+
+    def agent_iter(self):
+        while self.agents:
+            yield self.agent_selection
+
+    def last(self):
+        agent = self.agent_selection
+        flags = self.terminations[agent], self.truncations[agent]
+        return self.observe(agent), self._cumulative_rewards[agent], *flags, self.infos[agent]
+
+    def reset(self, seed=None, options=None):
+        self.agents = list(self.possible_agents)
+        self.rewards, self._cumulative_rewards = (dict.fromkeys(self.agents, 0.0) for _ in range(2))
+        self.terminations, self.truncations = (dict.fromkeys(self.agents, False) for _ in range(2))
+        self.infos = {agent: {} for agent in self.agents}
+        self.agent_selection, self.next_one = self.agents[0], None
+        self.begin(seed)
+
+    def step(self, action):
+        agent = self.agent_selection
+        if self.terminations[agent] or self.truncations[agent]:
+            assert action is None, "the dead do nothing"
+            self.agents.remove(agent)
+            for book in (self.rewards, self._cumulative_rewards, self.terminations, self.truncations, self.infos):
+                del book[agent]
+            self.rewards = dict.fromkeys(self.agents, 0.0)
+        else:
+            self.rewards = dict.fromkeys(self.agents, 0.0)
+            self._cumulative_rewards[agent] = 0.0
+            self.next_one = self.play(agent, action)
+            for name, reward in self.rewards.items():
+                self._cumulative_rewards[name] += reward
+        dead = [name for name in self.agents if self.terminations[name] or self.truncations[name]]
+        self.agent_selection = dead[0] if dead else self.next_one
+
+    def observe(self, agent):
+        return self.look(agent)
+
+
+class Knockout(Cycle):
+    """Agents a, b, c in turn, each sees (its number, turns played). Who moves is paid its action, the others 10 of it.
+
+    b is out at c's first turn, which costs it 5; the others are cut off at c's second one.
+    """
+
+    possible_agents = ("a", "b", "c")
+
+    def observation_space(self, agent):
+        return Box(0, 99, (2,))
+
+    def action_space(self, agent):
+        return Discrete(3)
+
+    def begin(self, seed):
+        self.time = 0
+
+    def look(self, agent):
+        return np.array([1 + self.possible_agents.index(agent), self.time], np.float32)
+
+    def play(self, agent, action):
+        self.time += 1
+        for name in self.agents:
+            self.rewards[name] = float(action if name == agent else 10 * action)
+        self.infos[agent] = {"cost": 0.5}
+        if self.time == 3:
+            self.terminations["b"] = True
+            self.rewards["b"] -= 5.0
+        if self.time == 5:
+            self.truncations |= dict.fromkeys(self.agents, True)
+        order = "abcac"
+        return order[self.time % 5]
+
+
+class Answer(Cycle):
+    """Three rounds: `asker` names colour 0 or 1, `answerer` must name the other one; both are paid then.
+
+    The asker gets one more if it named 1. Masks are zeros for whoever waits, as in PettingZoo's classic games.
+    """
+
+    possible_agents = ("asker", "answerer")
+
+    def observation_space(self, agent):
+        return Dict({"observation": Box(-1, 3, (3,)), "action_mask": Box(0, 1, (3,), "int8")})
+
+    def action_space(self, agent):
+        return Discrete(3)
+
+    def begin(self, seed):
+        self.round, self.asked = 0, -1
+
+    def look(self, agent):
+        mask = np.array([1, 1, 0], np.int8) * (agent == self.agent_selection)
+        seen = [self.possible_agents.index(agent), self.round, self.asked]
+        return {"observation": np.array(seen, np.float32), "action_mask": mask}
+
+    def play(self, agent, action):
+        assert action < 2, "masked"
+        if agent == "asker":
+            self.asked = action
+            return "answerer"
+        right = float(action != self.asked)
+        self.rewards = {"answerer": right, "asker": right + (self.asked == 1)}
+        self.round, self.asked = self.round + 1, -1
+        if self.round == 3:
+            self.terminations = dict.fromkeys(self.agents, True)
+        return "asker"
+
+
+class Court:
+    """Parallel, two roles: two guards say which of two doors to shut; a thief picks one of three windows and a pace.
+
+    Guards see the thief's number in bytes, the thief a nested observation with a mask. Guards are paid for shutting the
+    door given to them, the thief for the window given to it and pace 1.
+    """
+
+    possible_agents = ("guard0", "thief", "guard1")
+
+    def observation_space(self, agent):
+        if agent == "thief":
+            return Dict({"window": Discrete(3, start=1), "height": Box(0.5, 2, ()), "action_mask": Box(0, 1, (5,), "int8")})
+        return Box(2, 9, (2,), "uint8")
+
+    def action_space(self, agent):
+        return Dict({"at": Discrete(3), "pace": MultiBinary(1)}) if agent == "thief" else Discrete(2, start=3)
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.time, self.agents = 0, list(self.possible_agents)
+        return self.look(), {}
+
+    def look(self):
+        self.door, self.window = int(self.rng.integers(2)), int(self.rng.integers(3))
+        self.mask = np.array([1, 1, 1, 1, 1], np.int8)
+        self.mask[(self.window + 1) % 3] = 0
+        guard = np.array([2 + self.door, 9], np.uint8)
+        thief = {"window": self.window + 1, "height": 1.5, "action_mask": self.mask}
+        return {agent: thief if agent == "thief" else guard for agent in self.agents}
+
+    def step(self, actions):
+        assert list(actions) == self.agents
+        rewards = {}
+        for agent, action in actions.items():
+            if agent == "thief":
+                assert self.mask[int(action["at"])], "a shut window"
+                rewards[agent] = (float(action["at"] == self.window) + float(action["pace"][0])) / 2
+            else:
+                assert action in (3, 4)
+                rewards[agent] = float(action == 3 + self.door)
+        self.time += 1
+        over = dict.fromkeys(self.agents, self.time == 4)
+        seen = self.look()
+        self.agents = [] if self.time == 4 else self.agents
+        return seen, rewards, over, dict.fromkeys(over, False), {agent: {} for agent in over}
+
+
+class CourtInTurns(Cycle, Court):
+    """The same court, one after the other."""
+
+    def begin(self, seed):
+        Court.reset(self, seed)
+        self.said = {}
+
+    def look(self, agent=None):
+        if agent is None:
+            self.seen = Court.look(self)
+            return self.seen
+        return self.seen[agent]
+
+    def play(self, agent, action):
+        self.said[agent] = action
+        if agent == "guard1":
+            agents = self.agents
+            _, self.rewards, self.terminations, _, _ = Court.step(self, self.said)
+            self.agents, self.said = agents, {}
+        order = self.possible_agents
+        return order[(order.index(agent) + 1) % 3]

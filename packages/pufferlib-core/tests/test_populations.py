@@ -10,7 +10,6 @@ from envs_by_name import Team
 from pufferlib_core import check_env, evaluate, make_vec, train
 from pufferlib_core.algorithms import get_algorithm
 from pufferlib_core.backends import get_backend
-from pufferlib_core.errors import EnvError
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
@@ -164,23 +163,3 @@ def test_rows_that_are_not_valid_never_influence_learning():
         new, metrics = algorithm.update(engine, state, segment, settings.options, fraction=0.0)
         results.append(({name: array.tobytes() for name, array in new.items()}, metrics))
     assert results[0] == results[1]
-
-
-def test_unsupported_populations_are_named(module):
-    class Turns(Team):
-        """Has turns."""
-
-        def agent_iter(self):
-            """Whose turn it is."""
-
-    class Mixed(Team):
-        """Its agents differ."""
-
-        def action_space(self, agent):
-            return Discrete(3 if agent == "c" else 2)
-
-    module.Turns, module.Mixed = Turns, Mixed
-    with pytest.raises(EnvError, match="turns: agents take turns; pass its parallel_env"):
-        env_spec("team_module:Turns")
-    with pytest.raises(EnvError, match="mixed: its agents differ in their spaces"):
-        env_spec("team_module:Mixed")

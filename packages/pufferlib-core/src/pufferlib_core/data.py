@@ -49,6 +49,7 @@ class Segment:
     log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
     final_obs: npt.NDArray[Any]  # (N, *row) last final observation of each environment
     action_mask: ByteArray | None  # (T + 1, N, logits) what the action of row t may be; None: anything
+    turns: bool = False  # agents wait for each other: rows that are not valid belong to the turn before, see `ops.turns`
 
     @classmethod
     def allocate(
@@ -60,6 +61,7 @@ class Segment:
         action_row: Row,
         mask_size: int = 0,
         zeros: Zeros = aligned_zeros,
+        turns: bool = False,
     ) -> Segment:
         """Zeroed memory for `steps` steps of `envs` environments.
 
@@ -71,6 +73,7 @@ class Segment:
             action_row: dtype and shape of an action.
             mask_size: choices that action masks speak of; 0: no masks.
             zeros: makes each plane, 64-byte aligned.
+            turns: whether agents wait for each other.
         """
         plane = (steps, envs)
         return cls(
@@ -83,6 +86,7 @@ class Segment:
             log=zeros(plane, EPISODE),
             final_obs=zeros((envs, *obs_row[1]), obs_row[0]),
             action_mask=zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+            turns=turns,
         )  # fmt: skip
 
     @property

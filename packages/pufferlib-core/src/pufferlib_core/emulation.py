@@ -187,7 +187,7 @@ class SpaceTree:
     def validate(self, rows: Array, where: str) -> None:
         """Raises SpaceError for the first part of a row outside its space, NaN included."""
         for leaf in self.leaves:
-            values = self.view(rows, leaf.path).reshape(len(rows), -1)
+            values = self.view(rows, leaf.path).reshape(len(rows), int(np.prod(leaf.shape, dtype=np.int64)))
             if isinstance(leaf.space, Box):
                 low, high = np.asarray(leaf.space.low), np.asarray(leaf.space.high)
                 if leaf.dtype == np.float32:  # bounds are kept in float64; rounding may put a number an ulp beyond

@@ -54,7 +54,8 @@ class BatchEnv(Protocol):
 class PopulationEnv(BatchEnv, Protocol):
     """A `BatchEnv` of environments with several agents (`EnvSpec.agents` > 1), whose rows follow each other.
 
-    Agents may leave before the others, and join later; an environment is over when none is left.
+    Agents may leave before the others, and join later; an environment is over when none is left. With `EnvSpec.turns`
+    it also has `acting`, bool (rows,): whose turn it is after the last reset or step.
     """
 
     present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset or step
@@ -78,6 +79,7 @@ class EnvSpec:
     max_episode_steps: int = 0  # the time limit kept for it; 0: none
     masks: bool = False  # a batch or factory that says which choices are allowed; a C table says so itself
     agents: int = 1  # rows of one environment; more than one only without a C table
+    turns: bool = False  # agents wait for each other's turns: their rows are not valid meanwhile, but rewards reach them
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     factory: Callable[[], Any] | None = None
@@ -94,6 +96,8 @@ class EnvSpec:
     def __post_init__(self) -> None:
         if self.agents < 1 or (self.agents > 1 and self.table is not None):
             raise EnvError(f"{self.name}: agents={self.agents} must be at least 1, and 1 with a C table")
+        if self.turns and self.table is not None:
+            raise EnvError(f"{self.name}: turns=True is for an environment without a C table")
         if self.masks and (self.table is not None or isinstance(self.action_space, Box)):
             raise EnvError(f"{self.name}: masks=True is for choices of an environment without a C table")
         came = [name for name in ("table", "batch", "factory") if getattr(self, name) is not None]

@@ -13,6 +13,7 @@ from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.native import Array, gae, lib
 from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.ops.turns import OwnTurns, settle
 from pufferlib_core.policies import PolicySpec
 
 
@@ -71,11 +72,15 @@ def init(engine: Any, spec: PolicySpec, config: PPOConfig, *, num_envs: int, see
     return state
 
 
-def discounted(reward: Array, ended: Array, running: Array, gamma: float) -> tuple[Array, Array]:
-    """Discounted sums of past rewards, what `normalize_return` measures: float64 (T, N), and the sums to go on with (N,)."""
+def discounted(reward: Array, ended: Array, running: Array, gamma: float | Array) -> tuple[Array, Array]:
+    """Discounted sums of past rewards, what `normalize_return` measures: float64 (T, N), and the sums to go on with (N,).
+
+    `gamma` may differ between rows (T, N).
+    """
     sums = np.empty(reward.shape)
+    decay = np.broadcast_to(gamma, reward.shape)
     for t in range(len(reward)):
-        running = running * gamma + reward[t]
+        running = running * decay[t] + reward[t]
         sums[t] = running
         running = np.where(ended[t], 0.0, running)
     return sums, running
@@ -90,7 +95,12 @@ def observe_segment(state: State, segment: Segment, config: PPOConfig) -> State:
         new |= Moments.of(state, "obs_norm/").merged(rows if valid.all() else rows[valid]).arrays("obs_norm/")
     if "return_norm/mean" in state:
         ended = (segment.terminated | segment.truncated) != 0
-        sums, new["return_norm/running"] = discounted(segment.reward, ended, state["return_norm/running"], config.gamma)
+        reward = segment.reward
+        gamma: float | Array = config.gamma
+        if segment.turns:  # what a turn leads to counts with it, and time passes with turns
+            reward = settle(reward, segment.next_value, segment.terminated, segment.truncated, segment.valid).reward
+            gamma = np.where(segment.valid != 0, gamma, 1.0)
+        sums, new["return_norm/running"] = discounted(reward, ended, state["return_norm/running"], gamma)
         new |= Moments.of(state, "return_norm/").merged(sums.reshape(-1, 1)[valid]).arrays("return_norm/")
     return new
 
@@ -104,11 +114,19 @@ def targets(state: State, segment: Segment, config: PPOConfig, *, pool: Any = No
     reward = segment.reward
     if "return_norm/mean" in state:
         reward = reward * np.float32(Moments.of(state, "return_norm/").scale()[0])
-    advantage = gae(
-        reward, segment.value, segment.next_value, segment.terminated, segment.truncated, gamma=config.gamma, lam=config.lam,
-        pool=pool,
-    )  # fmt: skip
+    advantage = _advantage(reward, segment, config, pool)
     return {"advantage": advantage, "target": advantage + segment.value}
+
+
+def _advantage(reward: Array, segment: Segment, config: PPOConfig, pool: Any) -> Array:
+    """`gae` of a segment, of own turns where agents wait for each other."""
+    planes = (segment.next_value, segment.terminated, segment.truncated)
+    if not segment.turns:
+        return gae(reward, segment.value, *planes, gamma=config.gamma, lam=config.lam, pool=pool)
+    turns, settled = OwnTurns.of(segment.valid), settle(reward, *planes, segment.valid)
+    earned, *after = (turns.gather(plane) for plane in settled)
+    advantage = gae(earned, turns.gather(segment.value), *after, gamma=config.gamma, lam=config.lam, pool=pool)
+    return turns.scatter(advantage, segment.steps)
 
 
 def learning_rate(config: PPOConfig, fraction: float) -> float:

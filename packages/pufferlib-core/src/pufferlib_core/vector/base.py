@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pufferlib_core.data import Segment, Zeros, aligned_zeros
 from pufferlib_core.emulation import SpaceTree
@@ -40,7 +41,7 @@ def segment_planes(spec: EnvSpec, steps: int, num_envs: int, mask_size: int, zer
     tree, action = SpaceTree(spec.obs_space), spec.action_space
     return Segment.allocate(
         steps, num_envs * spec.agents, (tree.dtype, tree.shape), 0 if tree.direct else tree.width,
-        (action_dtype(action), action.shape), mask_size, zeros,
+        (action_dtype(action), action.shape), mask_size, zeros, spec.turns,
     )  # fmt: skip
 
 
@@ -79,6 +80,11 @@ class VecEnv(ABC):
         self._step = step_planes(spec, num_envs, mask_size, aligned_zeros)
         self._started = False
         self._pending: Step | None = None
+
+    @property
+    def agent_id(self) -> npt.NDArray[np.int32]:
+        """Number of each row's agent within its environment, int32 (rows,): 0 everywhere where there is one agent."""
+        return np.tile(np.arange(self.spec.agents, dtype=np.int32), self.num_envs)
 
     @abstractmethod
     def _restart(self) -> None:

@@ -32,31 +32,29 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
     Raises:
         EnvError: if its spaces are of kinds that are not supported.
     """
-    return made_by(name, factory, first, [(first.observation_space, first.action_space)])
+    return made_by(name, factory, first, lambda: reader_of(first.observation_space, first.action_space))
 
 
-def made_by(name: str, factory: Callable[[], Any], first: Any, agents: list[tuple[Any, Any]]) -> EnvSpec:
-    """The specification of an environment from a factory; `agents` holds the spaces of observations and actions of each.
+def made_by(
+    name: str, factory: Callable[[], Any], first: Any, read: Callable[[], Any], *, agents: int = 1, turns: bool = False
+) -> EnvSpec:
+    """The specification of an environment from a factory; `read` makes what turns its observations into rows.
 
     Raises:
-        EnvError: if its spaces are not supported, or differ between agents.
+        EnvError: if its spaces are not supported.
     """
     try:
-        known = {(space_from_gymnasium(obs), space_from_gymnasium(action)) for obs, action in agents}
-        if len(known) > 1:
-            raise SpaceError("its agents differ in their spaces, which is not supported yet")
-        obs_space, nested_action = known.pop()
-        action_space = ActionTree(nested_action).space
-        reader = Reader(obs_space, action_space)
+        reader = read()
     except SpaceError as error:
         raise EnvError(f"{name}: {error}") from error
     close(first)
     return EnvSpec(
         name=name,
         obs_space=reader.tree.space,
-        action_space=action_space,
+        action_space=reader.action_space,
         masks=reader.masks,
-        agents=len(agents),
+        agents=agents,
+        turns=turns,
         factory=factory,
         description=(type(first).__doc__ or "").strip().partition("\n")[0],
     )
@@ -76,6 +74,7 @@ class Reader:
     """
 
     def __init__(self, space: Space, action_space: ActionSpace) -> None:
+        self.action_space = action_space
         parts = dict(space.children()) if isinstance(space, Dict) else {}
         mask = parts.pop("action_mask", None)
         choices = 0 if isinstance(action_space, Box) else sum(action_space.nvec)
@@ -88,10 +87,27 @@ class Reader:
         """Puts observations, and masks where there are any, into rows; all rows if `which` is None."""
         if self.masks and values:
             assert out.action_mask is not None
-            out.action_mask[slice(None) if which is None else which] = [np.ravel(value["action_mask"]) != 0 for value in values]
+            out.action_mask[slice(None) if which is None else which] = self.allowed(values)
+        self.write_obs(out.obs, which, values)
+
+    def allowed(self, values: list[Any]) -> list[Array]:
+        """The masks of observations that have them."""
+        return [np.ravel(value["action_mask"]) != 0 for value in values]
+
+    def write_obs(self, obs: Array, which: list[int] | None, values: list[Any]) -> None:
+        """Puts what the policy sees of observations into rows."""
         if self._inner:
             values = [value[self._inner] for value in values]
-        self.tree.write(out.obs, which, values)
+        self.tree.write(obs, which, values)
+
+
+def reader_of(obs_space: Any, action_space: Any) -> Reader:
+    """The reader of an environment with spaces of Gymnasium's kind.
+
+    Raises:
+        SpaceError: if they are not supported.
+    """
+    return Reader(space_from_gymnasium(obs_space), ActionTree(space_from_gymnasium(action_space)).space)
 
 
 def environment_seeds(count: int, first: int, words: tuple[int, ...]) -> list[int | None]:
@@ -104,19 +120,18 @@ class EachEnv:
     """A `BatchEnv` of separate environments, stepped one after the other.
 
     Args:
-        factory: makes one.
-        count: how many.
+        envs: of one kind.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
+    def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
         self._first, self._words = first, words
-        self._envs = [factory() for _ in range(count)]
-        self._seeds = environment_seeds(count, first, words)
-        self._over = [False] * count
-        self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
-        self._reader = Reader(space_from_gymnasium(self._envs[0].observation_space), self._actions.space)
+        self._envs = envs
+        self._seeds = environment_seeds(len(envs), first, words)
+        self._over = [False] * len(envs)
+        self._actions = ActionTree(space_from_gymnasium(envs[0].action_space))
+        self._reader = reader_of(envs[0].observation_space, envs[0].action_space)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes; the first one of each environment is seeded."""

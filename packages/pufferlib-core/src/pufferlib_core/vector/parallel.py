@@ -7,85 +7,86 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.emulation import ActionTree
-from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
-from pufferlib_core.spaces import from_gymnasium
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.each import Reader, close, environment_seeds, made_by
+from pufferlib_core.vector.each import close, environment_seeds, made_by
+from pufferlib_core.vector.roles import Roles
 
 
-def is_parallel(value: Any) -> bool:
-    """Whether an object has what PettingZoo's parallel environments have; the package itself is not needed."""
+def is_population(value: Any) -> bool:
+    """Whether an object has what PettingZoo's environments have, of both kinds; the package itself is not needed."""
     return all(hasattr(value, name) for name in ("reset", "step", "possible_agents", "observation_space", "action_space"))
 
 
-def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
+def from_population(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
     """The environment that a factory of PettingZoo's kind makes: a row for each possible agent.
 
     Args:
         name: what to call it.
-        factory: makes one environment.
+        factory: makes one environment; turn-based if it has `agent_iter`.
         first: one that was made to look at its agents; it is closed.
 
     Raises:
-        EnvError: if it is turn-based, or its agents differ in their spaces, or spaces are not supported.
+        EnvError: if spaces are not supported, or some agents choose and others give numbers.
     """
-    if hasattr(first, "agent_iter"):
-        raise EnvError(f"{name}: agents take turns; pass its parallel_env, or one made by pettingzoo.utils.aec_to_parallel")
-    spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in first.possible_agents]
-    return made_by(name, factory, first, spaces)
+    agents, turns = len(first.possible_agents), hasattr(first, "agent_iter")
+    return made_by(name, factory, first, lambda: Roles(first), agents=agents, turns=turns)
 
 
 class EachParallel:
     """A `BatchEnv` of separate environments with several agents each; agent k of environment i is row i * agents + k.
 
     Args:
-        factory: makes one.
-        count: environments.
+        envs: of one kind.
         first: number of the first one; environment i is seeded by (words, i) alone.
         words: what keys all seeds.
     """
 
-    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
-        self._envs = [factory() for _ in range(count)]
-        self._seeds = environment_seeds(count, first, words)
-        self._names = list(self._envs[0].possible_agents)
-        self._actions = ActionTree(from_gymnasium(self._envs[0].action_space(self._names[0])))
-        self._reader = Reader(from_gymnasium(self._envs[0].observation_space(self._names[0])), self._actions.space)
-        self.present = np.zeros(count * len(self._names), bool)
+    def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
+        self._envs = envs
+        self._seeds = environment_seeds(len(envs), first, words)
+        self._names = list(envs[0].possible_agents)
+        self._reader = Roles(envs[0])
+        self.present = np.zeros(len(envs) * len(self._names), bool)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
+        came = {}
         for i in np.unique(rows // len(self._names)).tolist():
-            observations, _ = self._envs[i].reset(seed=self._seeds[i])
+            came[i], _ = self._envs[i].reset(seed=self._seeds[i])
             self._seeds[i] = None
-            self._observe(i, observations, out)
+        self._observe(came, out)
 
     def step(self, action: Array, out: Step) -> None:
         """One step of every environment in which somebody is left."""
+        came = {}
         for i, env in enumerate(self._envs):
             acting = [(agent, row) for agent, row in self._rows(i) if self.present[row]]
             if not acting:
                 continue
-            observations, rewards, terminated, truncated, infos = env.step(
-                {agent: self._actions.decode(action[row]) for agent, row in acting}
+            came[i], rewards, terminated, truncated, infos = env.step(
+                {agent: self._reader.decode(row % len(self._names), action[row]) for agent, row in acting}
             )
-            self._observe(i, observations, out)
+            there = set(env.agents)
             for agent, row in acting:
                 out.reward[row] = rewards.get(agent, 0.0)
                 out.cost[row] = infos.get(agent, {}).get("cost", 0.0)
                 out.terminated[row] = bool(terminated.get(agent, False))
-                left = not self.present[row] and not out.terminated[row]  # gone without a word: cut off
+                left = agent not in there and not out.terminated[row]  # gone without a word: cut off
                 out.truncated[row] = bool(truncated.get(agent, False)) or left
+        self._observe(came, out)
 
-    def _observe(self, i: int, observations: Any, out: Step) -> None:
-        there = set(self._envs[i].agents)
-        rows = dict(self._rows(i))
-        for agent, row in rows.items():
-            self.present[row] = agent in there
-        seen = [agent for agent in rows if agent in observations]
-        self._reader.write(out, [rows[agent] for agent in seen], [observations[agent] for agent in seen])
+    def _observe(self, came: dict[int, Any], out: Step) -> None:
+        """Who is there, and what they see, in the environments that were stepped or reset."""
+        rows, seen = [], []
+        for i, observations in came.items():
+            there = set(self._envs[i].agents)
+            for agent, row in self._rows(i):
+                self.present[row] = agent in there
+                if agent in observations:
+                    rows.append(row)
+                    seen.append(observations[agent])
+        self._reader.write(out, rows, seen)
 
     def _rows(self, i: int) -> Any:
         first = i * len(self._names)

@@ -15,7 +15,8 @@ from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import VecEnv
 from pufferlib_core.vector.each import EachEnv
-from pufferlib_core.vector.parallel import EachParallel
+from pufferlib_core.vector.parallel import EachParallel, is_population
+from pufferlib_core.vector.turns import EachTurns
 
 
 class PythonRows:
@@ -50,6 +51,7 @@ class PythonRows:
         self._batch.reset(rows, out)
         self._return[rows], self._length[rows], self._waiting[rows] = 0.0, 0, False
         self._present[rows] = True if self._agents == 1 else self._batch.present[rows]
+        self._allow(out)
 
     def step(self, action: Array, out: Step) -> int:
         """One step of every row; returns how many episodes ended."""
@@ -57,7 +59,7 @@ class PythonRows:
             plane.fill(0)
         if out.action_mask is not None:
             out.action_mask.fill(1)
-        out.valid[...] = self._present
+        out.valid[...] = self._acting
         self._batch.step(action, out)
         idle = (~self._present).nonzero()[0]
         if len(idle):
@@ -113,6 +115,17 @@ class PythonRows:
         if ended is not None:
             absent[ended[self._waiting[ended]]] = False
         out.obs[absent] = np.zeros((), out.obs.dtype)
+        self._allow(out)
+
+    @property
+    def _acting(self) -> Array:
+        """Whose actions count in the next step, bool (rows,)."""
+        return self._present & self._batch.acting if self.spec.turns else self._present
+
+    def _allow(self, out: Step) -> None:
+        """Everything in rows whose actions do not count: a policy must find something there."""
+        if out.action_mask is not None and self._agents > 1:
+            out.action_mask[~self._acting] = 1
 
     def close(self) -> None:
         """Closes the environments."""
@@ -124,8 +137,9 @@ def _batch(spec: EnvSpec, count: int, first: int, words: tuple[int, ...]) -> Any
     if spec.batch is not None:
         return spec.batch(count, np.random.SeedSequence([*words, first]))
     assert spec.factory is not None
-    kind = EachEnv if spec.agents == 1 else EachParallel
-    return kind(spec.factory, count, first, words)
+    envs = [spec.factory() for _ in range(count)]
+    kind: Any = EachTurns if spec.turns else EachParallel if is_population(envs[0]) else EachEnv
+    return kind(envs, first, words)
 
 
 class PythonVecs(VecEnv):

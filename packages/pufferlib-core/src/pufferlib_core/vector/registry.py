@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -13,7 +14,7 @@ from pufferlib_core.config import from_dict, to_dict
 from pufferlib_core.errors import ConfigError, EnvError, UnknownName, require
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.each import from_gymnasium, is_gymnasium
-from pufferlib_core.vector.parallel import from_parallel, is_parallel
+from pufferlib_core.vector.parallel import from_population, is_population
 
 
 def env_names() -> list[str]:
@@ -25,9 +26,9 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
     """The environment of a name.
 
     Args:
-        name: of an installed environment (`cartpole`); `gymnasium:<id>`; or `module:attribute`, where the attribute is
-            an EnvSpec, or a function or class that returns one or an environment with the interface of Gymnasium or of
-            PettingZoo (parallel).
+        name: of an installed environment (`cartpole`); `gymnasium:<id>`; `pettingzoo:<family>.<module>`
+            (`pettingzoo:classic.tictactoe_v3`); or `module:attribute`, where the attribute is an EnvSpec, or a function or
+            class that returns one or an environment with the interface of Gymnasium or of PettingZoo (parallel or AEC).
         config: its own settings, where they differ from its defaults.
 
     Raises:
@@ -64,6 +65,8 @@ def _from_factory(name: str) -> EnvSpec:
     module, _, attribute = name.partition(":")
     if module == "gymnasium":
         return _from_gymnasium(attribute)
+    if module == "pettingzoo":
+        return _from_pettingzoo(attribute)
     try:
         made = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
@@ -74,8 +77,9 @@ def _from_factory(name: str) -> EnvSpec:
     if isinstance(result, EnvSpec):
         return result
     if callable(made):
-        if is_parallel(result):
-            return from_parallel(attribute.lower(), made, result)
+        if is_population(result):  # by their module where they have PettingZoo's names, which say nothing
+            own = module.rpartition(".")[2] if attribute in ("env", "parallel_env") else attribute.lower()
+            return from_population(own, made, result)
         if is_gymnasium(result):
             return from_gymnasium(attribute.lower(), made, result)
     raise EnvError(
@@ -93,3 +97,18 @@ def _from_gymnasium(environment_id: str) -> EnvSpec:
     except package.error.Error as error:
         raise EnvError(f"gymnasium:{environment_id}: {error}") from error
     return from_gymnasium(environment_id, factory, first)
+
+
+def _from_pettingzoo(path: str) -> EnvSpec:
+    """Environment of a module of PettingZoo: `parallel_env` if it has one, else `env`, whose agents take turns."""
+    require("pettingzoo", "pettingzoo")
+    family = path.partition(".")[0]
+    try:
+        with warnings.catch_warnings():  # 1.27 prefers its registry, which older ones do not have
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = importlib.import_module(f"pettingzoo.{path}")
+        factory = getattr(module, "parallel_env", None) or module.env
+        first = factory()
+    except (ImportError, AttributeError) as error:  # what a family needs may be looked for only when it is made
+        raise EnvError(f"pettingzoo:{path}: {error}; its family may need pip install 'pettingzoo[{family}]'") from error
+    return from_population(path.rpartition(".")[2], factory, first)

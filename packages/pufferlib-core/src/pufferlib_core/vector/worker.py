@@ -33,7 +33,7 @@ LONGEST_REPORT = 20_000  # characters; the connection takes them without a reade
 
 def kind_of(spec: EnvSpec) -> tuple[Any, ...]:
     """What parent and worker must agree on."""
-    return spec.obs_space, spec.action_space, spec.max_episode_steps, spec.agents
+    return spec.obs_space, spec.action_space, spec.max_episode_steps, spec.agents, spec.turns
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,9 @@ class Worker:
             self._open = name == "restart"
 
     def _part_of(self, segment: Segment) -> Segment:
-        planes: dict[str, Any] = {"own_features": None, "final_obs": segment.final_obs[self._part]}
+        planes: dict[str, Any] = {
+            "own_features": None, "final_obs": segment.final_obs[self._part], "turns": segment.turns
+        }  # fmt: skip
         if segment.action_mask is None:
             planes["action_mask"] = None
         for name in {field.name for field in dataclasses.fields(segment)} - planes.keys():
