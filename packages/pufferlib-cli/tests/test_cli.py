@@ -262,6 +262,15 @@ def test_doctor(capsys, monkeypatch):
     assert report["problems"] == []
 
 
+def test_a_back_end_whose_framework_is_missing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["train", "cartpole", "--backend", "torch", "--out", str(tmp_path)]) == 1
+    assert "torch is not installed: pip install 'pufferlib-core[torch]>=0.1,<0.2'" in capsys.readouterr().err
+    assert main(["doctor"]) == 0
+    assert "back end torch" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_doctor_names_what_is_broken(capsys, monkeypatch):
     from pufferlib_cli.commands import doctor
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pufferlib_core.algorithms import algorithm_specs
 from pufferlib_core.backends import backend_specs
-from pufferlib_core.errors import PufferError
+from pufferlib_core.errors import MissingExtra, PufferError
 from pufferlib_core.native import default_threads, ffi, isa, isa_names, lib
 from pufferlib_core.vector import env_names, env_spec
 
@@ -59,6 +59,8 @@ def plugins() -> tuple[dict[str, str], list[str]]:
             try:
                 load(name)
                 states[f"{kind} {name}"] = "ok"
+            except MissingExtra as error:  # what nobody asked for is not wrong
+                states[f"{kind} {name}"] = str(error)
             except (PufferError, ImportError) as error:
                 states[f"{kind} {name}"] = str(error)
                 wrong.append(f"{kind} {name}: {error}")

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Protocol
 
+import numpy.typing as npt
+
+from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, UnknownName
+from pufferlib_core.vector import VecEnv
+
+Array = npt.NDArray[Any]
+
+
+class Engine(Protocol):
+    """What learns in one run: `make_engine(spec, config, *, options, num_envs, seed, pool)` of a back end's module.
+
+    Its module also has `load_policy(spec, tensors, *, options, threads)`, which gives a policy that acts.
+    """
+
+    policy: Any  # acts with the current parameters: `act` and `forward`
+    pool: Any  # threads of the core
+
+    def tensors(self, seed: int) -> dict[str, Array]:
+        """Arrays of the engine that a state holds: initial parameters, `adam/m/...`, `adam/v/...`, `adam/step`.
+
+        Names, shapes and initial values are the same on every back end (`PolicySpec.tensors`, `backends.params`).
+        """
+
+    def push(self) -> None:
+        """Called after somebody has written into those arrays: they are what learning goes on from."""
+
+    def pull(self) -> None:
+        """Called before somebody reads them: they are brought up to date."""
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Acts from now on with the current parameters and the observation statistics of `state`."""
+
+    def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
+        """Fills a segment with sampled actions, with noise keyed by (seed, row, first_step + t); returns finished episodes."""
+
+    def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
+        """Epochs of minibatches on a segment, in the order of `minibatch_order`; returns losses by name.
+
+        Raises:
+            NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +59,7 @@ class BackendSpec:
     capabilities: frozenset[str]
     load: Callable[[], Any]  # imports the framework; raises MissingExtra
     extra: str | None = None  # of pufferlib-core, that brings the framework
+    config: type[Any] | None = None  # its settings, a frozen dataclass of `option`s; the section has its name
     description: str = ""
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pufferlib_core.backends import BackendSpec
+from pufferlib_core.backends.params import c_net, initial_params, join_params, named
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
-from pufferlib_core.errors import EnvError, NonFiniteError, ShapeError
+from pufferlib_core.errors import EnvError, NonFiniteError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, pointer
 from pufferlib_core.ops.normalize import Moments
-from pufferlib_core.policies import PolicySpec, Tensor
+from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import NativeVec, VecEnv
 
 if TYPE_CHECKING:
@@ -27,38 +28,6 @@ SPEC = BackendSpec(
 )
 
 METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-
-
-def c_net(spec: PolicySpec) -> Any:
-    """The `puf_net` of a policy."""
-    net = ffi.new("puf_net *")
-    net.obs_size = spec.tree.width
-    net.layers = len(spec.config.hidden)
-    if not 1 <= net.layers <= lib.PUF_MAX_LAYERS:
-        raise ShapeError(f"policy.hidden has {net.layers} layers, the native back end takes 1 to {lib.PUF_MAX_LAYERS}")
-    for k, width in enumerate(spec.config.hidden):
-        net.width[k] = width
-    net.activation = {"tanh": lib.PUF_TANH, "relu": lib.PUF_RELU}[spec.config.activation]
-    net.separate = spec.config.separate
-    net.action_kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
-    net.action_size = spec.action_space.size
-    if net.action_size > lib.PUF_MAX_HEADS:
-        raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}")
-    for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
-        net.action_n[k] = n
-    return net
-
-
-def initial_params(spec: PolicySpec, seed: int) -> Array:
-    """Initial parameters, float32 (params,), the same on every machine (see puf_net_init)."""
-    net = c_net(spec)
-    params = aligned_zeros(lib.puf_net_params(net), np.float32)
-    scratch = np.zeros(lib.puf_net_init_scratch(net), np.float32)
-    status = lib.puf_net_init(
-        net, seed, spec.config.log_std_init, ffi.from_buffer("float[]", params), ffi.from_buffer("float[]", scratch)
-    )
-    check(status, "initial parameters")
-    return params
 
 
 class NativePolicy:
@@ -172,10 +141,13 @@ class NativeEngine:
     def tensors(self, seed: int) -> dict[str, Array]:
         """Initial parameters and Adam's state by name: views of the engine's own memory."""
         self._params[:] = initial_params(self.spec, seed)
-        views = {t.name: _view(self._params, t) for t in self.spec.tensors()}
-        for name, flat in (("adam/m/", self._m), ("adam/v/", self._v)):
-            views |= {name + t.name: _view(flat, t) for t in self.spec.tensors()}
-        return views | {"adam/step": self._adam_step}
+        return named(self.spec, self._params, self._m, self._v, self._adam_step)
+
+    def push(self) -> None:
+        """Nothing: the arrays of `tensors` are what the core works on."""
+
+    def pull(self) -> None:
+        """Nothing, likewise."""
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the parameters as they are and the observation statistics of `state`."""
@@ -267,28 +239,7 @@ def _u1(array: Array) -> Any:
     return ffi.from_buffer("uint8_t[]", array)
 
 
-def _view(flat: Array, t: Tensor) -> Array:
-    return flat[t.offset : t.offset + t.size].reshape(t.shape)
-
-
-def join_params(spec: PolicySpec, tensors: Mapping[str, Array]) -> Array:
-    """The flat vector of named tensors.
-
-    Raises:
-        ShapeError: if one is missing, or has the wrong shape or dtype.
-    """
-    for t in spec.tensors():
-        array = tensors.get(t.name)
-        if array is None or array.shape != t.shape or array.dtype != np.float32:
-            came = "it is missing" if array is None else f"got {array.dtype} {array.shape}"
-            raise ShapeError(f"tensor {t.name} must be float32 {t.shape}; {came}")
-    flat = aligned_zeros(spec.params, np.float32)  # only now: the sizes are those of tensors that exist
-    for t in spec.tensors():
-        flat[t.offset : t.offset + t.size] = tensors[t.name].ravel()
-    return flat
-
-
-def load_policy(spec: PolicySpec, tensors: Mapping[str, Array], threads: int = 1) -> NativePolicy:
+def load_policy(spec: PolicySpec, tensors: Mapping[str, Array], *, options: None = None, threads: int = 1) -> NativePolicy:
     """A policy that acts, from the tensors of a checkpoint."""
     moments = None
     if spec.config.normalize_obs:
@@ -296,6 +247,8 @@ def load_policy(spec: PolicySpec, tensors: Mapping[str, Array], threads: int = 1
     return NativePolicy(spec, join_params(spec, tensors), moments, Pool(threads))
 
 
-def make_engine(spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> NativeEngine:
+def make_engine(
+    spec: PolicySpec, config: PPOConfig, *, options: None = None, num_envs: int, seed: int, pool: Pool
+) -> NativeEngine:
     """The engine of algorithms that need `ppo.update`."""
     return NativeEngine(spec, config, num_envs=num_envs, seed=seed, pool=pool)

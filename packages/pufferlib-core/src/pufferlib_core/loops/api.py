@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pufferlib_core.backends import get_backend
+from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
 from pufferlib_core.config import nest
 from pufferlib_core.errors import CheckpointError
@@ -108,4 +108,6 @@ def policy_of(checkpoint: Checkpoint, *, backend: str = "native", threads: int =
     """The policy of a checkpoint that is already loaded; see `load_policy`."""
     with reading(checkpoint.path):
         spec = PolicySpec.from_json(checkpoint.manifest["policy"])
-        return get_backend(backend, "infer").load_policy(spec, checkpoint.files["policy"], threads)
+        config = backend_specs()[backend].config if backend in backend_specs() else None
+        loaded = get_backend(backend, "infer")
+        return loaded.load_policy(spec, checkpoint.files["policy"], options=config() if config else None, threads=threads)

@@ -46,7 +46,9 @@ class Run:
         train = settings.train
         self.vec = vectorize(env, num_envs=train.num_envs, seed=settings.seed, pool=self.pool, workers=train.workers)
         self.algorithm = algorithm
-        self.engine = backend.make_engine(self.policy_spec, settings.options, num_envs=n, seed=settings.seed, pool=self.pool)
+        self.engine = backend.make_engine(
+            self.policy_spec, settings.options, options=settings.backend_options, num_envs=n, seed=settings.seed, pool=self.pool
+        )
         self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)
         self.segment = self.vec.allocate(settings.options.horizon)
         self.episodes = Episodes()
@@ -56,6 +58,7 @@ class Run:
             self._first(self.vec.reset())
         else:
             self._restore(resume)
+        self.engine.push()
         self.engine.load(self.state)
         self.start_steps = self.steps
         self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)
@@ -125,6 +128,7 @@ class Run:
             return self.last
         improved = not math.isnan(self.episodes.return_mean) and self.episodes.return_mean > self.best
         self.best = max(self.best, self.episodes.return_mean) if improved else self.best
+        self.engine.pull()
         state = self.vec.state() | {"obs": self.vec.tree.plain(self.segment.obs[0])}
         if self.segment.action_mask is not None:
             state["action_mask"] = self.segment.action_mask[0]
@@ -167,6 +171,7 @@ class Run:
 
     def save_failure(self, error: NonFiniteError) -> Path:
         """Writes what reproduces a NaN: the segment, the state and the message."""
+        self.engine.pull()
         folder = self.dir / "failure"
         folder.mkdir(exist_ok=True)
         arrays = {name: getattr(self.segment, name) for name in ("obs", "action", "logprob", "value", "next_value", "reward",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pufferlib_core.algorithms import AlgorithmSpec, algorithm_specs, get_algorithm
+from pufferlib_core.backends import backend_specs
 from pufferlib_core.config import Nested, from_dict, merge, option, to_dict
 from pufferlib_core.errors import ConfigError, suggest
 from pufferlib_core.policies import PolicyConfig
@@ -40,15 +41,16 @@ class Settings:
     train: TrainConfig
     policy: PolicyConfig
     options: Any  # the algorithm's own section
+    backend_options: Any  # the back end's own section; None: it has none
     env_section: str  # name of the environment's own section
     env_config: Any  # the section; None: the environment has none
 
     def to_dict(self) -> Nested:
         """As written to config.toml and into checkpoints; `resolve` takes it back."""
         top = {name: getattr(self, name) for name in ("env", "algorithm", "backend", "seed", "out")}
-        sections = {"train": to_dict(self.train), "policy": to_dict(self.policy)}
-        own = {} if self.env_config is None else {self.env_section: to_dict(self.env_config)}
-        return top | sections | {self.algorithm: to_dict(self.options)} | own
+        sections = {"train": to_dict(self.train), "policy": to_dict(self.policy), self.algorithm: to_dict(self.options)}
+        own = {self.backend: self.backend_options, self.env_section: self.env_config}
+        return top | sections | {name: to_dict(config) for name, config in own.items() if config is not None}
 
 
 TOP = {"env": str, "algorithm": str, "backend": str, "seed": int, "out": str}
@@ -79,16 +81,18 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     made: dict[str, Any] = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
     env = env_spec(given["env"], values.get(env.name))
     train: TrainConfig = made["train"]
+    backend = values.get("backend", "native")
     algorithm.check(made[algorithm.name], train.num_envs * env.agents)
     settings = Settings(
         env=given["env"],
         algorithm=algorithm.name,
-        backend=values.get("backend", "native"),
+        backend=backend,
         seed=check_seed(values.get("seed", 0)),
         out=values.get("out", "runs"),
         train=train,
         policy=made["policy"],
         options=made[algorithm.name],
+        backend_options=made.get(backend),
         env_section=env.name,
         env_config=env.config,
     )
@@ -96,12 +100,13 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
 
 
 def _sections(algorithm: AlgorithmSpec, env: EnvSpec | None) -> dict[str, type[Any]]:
-    own = {} if env is None or env.config is None else {env.name: type(env.config)}
+    own = {name: spec.config for name, spec in backend_specs().items() if spec.config is not None}
+    own |= {} if env is None or env.config is None else {env.name: type(env.config)}
     return {"train": TrainConfig, "policy": PolicyConfig, algorithm.name: algorithm.config} | own
 
 
 def option_types(algorithm: AlgorithmSpec, env: EnvSpec | None = None) -> dict[str, tuple[Any, Any, str]]:
-    """Every `section.option` with its annotation, default and help; those of an environment's own section if it is given."""
+    """Every `section.option` with its annotation, default and help: those of all back ends, those of `env` if it is given."""
     import typing
 
     result: dict[str, tuple[Any, Any, str]] = {}

@@ -7,14 +7,18 @@ from typing import Any
 Array = Any
 
 
-def _mean(x: Array, valid: Array, *, xp: Any) -> Array:
-    """Mean over valid rows; others are selected as 0, so that NaN in them cannot leak."""
-    return xp.sum(xp.where(valid != 0, x, xp.zeros_like(x))) / xp.sum(xp.where(valid != 0, xp.ones_like(x), xp.zeros_like(x)))
+def _mean(x: Array, valid: Array | None, *, xp: Any) -> Array:
+    """Mean over valid rows (None: all are), 0 if there are none; others are selected as 0, so that NaN in them cannot leak."""
+    if valid is None:
+        return xp.sum(x) / max(x.shape[0], 1)
+    count = xp.sum(xp.where(valid != 0, xp.ones_like(x), xp.zeros_like(x)))
+    return xp.sum(xp.where(valid != 0, x, xp.zeros_like(x))) / xp.maximum(count, xp.ones_like(count))
 
 
-def normalize_advantage(advantage: Array, valid: Array, *, xp: Any) -> Array:
+def normalize_advantage(advantage: Array, valid: Array | None, *, xp: Any) -> Array:
     """(a - mean) / (population deviation + 1e-8) over valid rows; unchanged for a single row."""
-    if int(xp.sum(xp.where(valid != 0, 1, 0))) < 2:
+    rows = advantage.shape[0] if valid is None else int(xp.sum(xp.where(valid != 0, 1, 0)))
+    if rows < 2:
         return advantage
     centred = advantage - _mean(advantage, valid, xp=xp)
     return centred / (xp.sqrt(_mean(centred * centred, valid, xp=xp)) + 1e-8)
@@ -39,7 +43,7 @@ def value_loss(value: Array, old_value: Array, target: Array, *, value_clip: flo
 
 def loss(
     logprob: Array, entropy: Array, value: Array, *, old_logprob: Array, advantage: Array, target: Array, old_value: Array,
-    valid: Array, config: Any, xp: Any,
+    valid: Array | None, config: Any, xp: Any,
 ) -> tuple[Array, dict[str, Array]]:  # fmt: skip
     """policy_loss + value_coef * value_loss - entropy_coef * entropy, means over valid rows.
 
@@ -51,7 +55,7 @@ def loss(
         advantage: float (N,), normalised here if `config.normalize_advantage`.
         target: of the value.
         old_value: of the policy that collected.
-        valid: bool or uint8 (N,).
+        valid: bool or uint8 (N,); None: all rows are.
         config: a `PPOConfig`.
         xp: array namespace.
 

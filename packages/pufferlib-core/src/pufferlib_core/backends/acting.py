@@ -1,0 +1,109 @@
+"""Acting for back ends whose networks run elsewhere: actions are sampled here, by the core, from its own noise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from pufferlib_core.data import aligned_zeros
+from pufferlib_core.native import Array, check, ffi, isa, lib, pointer
+from pufferlib_core.policies import PolicySpec
+
+
+class Sampler:
+    """Actions from the outputs of a network: the same noise, and so the same actions, as the native back end's.
+
+    Args:
+        spec: the policy.
+    """
+
+    def __init__(self, spec: PolicySpec) -> None:
+        self._spec = spec
+        dist = ffi.new("puf_dist *")
+        dist.kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
+        dist.size, dist.logits = spec.action_space.size, spec.logits
+        for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
+            dist.n[k] = n
+        self._dist = dist
+        self._scratch = aligned_zeros(lib.puf_dist_scratch(dist), np.float32)
+
+    def __call__(
+        self, heads: Array, log_std: Array | None, action_mask: Array | None, *, greedy: bool, seed: int, step: int
+    ) -> tuple[Array, Array]:
+        """Actions (N, ...) and their log-probabilities (N,); the noise of row n is keyed by (seed, n, step).
+
+        Args:
+            heads: float32 (N, logits).
+            log_std: float32 (A,) for continuous actions.
+            action_mask: uint8 (N, logits) or None.
+            greedy: the most likely action instead of a sample.
+            seed: of the noise.
+            step: likewise.
+
+        Raises:
+            NativeError: if a mask allows nothing.
+        """
+        spec, n = self._spec, len(heads)
+        action = np.empty((n, *spec.action_space.shape), np.float32 if spec.continuous else np.int32)
+        logprob = np.empty(n, np.float32)
+        status = lib.puf_dist_sample(
+            isa(), self._dist, pointer(heads, "heads", np.float32, (n, spec.logits)),
+            ffi.NULL if log_std is None else pointer(log_std, "log_std", np.float32, (spec.action_space.size,)),
+            ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, (n, spec.logits)),
+            n, seed, 0, step, greedy, ffi.from_buffer(action), ffi.from_buffer("float[]", logprob),
+            ffi.from_buffer("float[]", self._scratch),
+        )  # fmt: skip
+        check(status, "act (is an action mask empty?)" if action_mask is not None else "act")
+        return action, logprob
+
+
+class HostPolicy(ABC):
+    """A policy whose network gives its outputs to the host.
+
+    Args:
+        spec: the policy.
+    """
+
+    def __init__(self, spec: PolicySpec) -> None:
+        self.spec = spec
+        self._sample = Sampler(spec)
+
+    @abstractmethod
+    def outputs(self, features: Array) -> tuple[Array, Array]:
+        """Outputs of the action head, float32 (N, logits), and values (N,), of features, float32 (N, width)."""
+
+    @abstractmethod
+    def log_std(self) -> Array | None:
+        """Logarithms of the deviations of continuous actions, float32 (A,)."""
+
+    def forward(self, obs: Array) -> tuple[Array, Array]:
+        """Outputs of the action head (N, logits) and values (N,) of N observations; see `act`."""
+        tree = self.spec.tree
+        if obs.dtype != np.float32 or obs.shape[1:] != (tree.width,):
+            obs = tree.features(obs)
+        return self.outputs(obs)
+
+    def act(
+        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Actions (N, ...), log-probabilities (N,) and values (N,), as those of the native back end.
+
+        Args:
+            obs: rows (N, ...) as environments write them, or what a network reads of them, float32 (N, width).
+            greedy: the most likely action instead of a sample.
+            seed: of the noise, which is keyed by (seed, row, step).
+            step: likewise.
+            action_mask: uint8 (N, logits), non-zero where a choice is allowed.
+        """
+        heads, value = self.forward(obs)
+        action, logprob = self._sample(heads, self.log_std(), action_mask, greedy=greedy, seed=seed, step=step)
+        return action, logprob, value
+
+
+def minibatch_order(seed: int, update: int, epoch: int, rows: int, minibatch: int) -> Any:
+    """The rows of an epoch in the order in which minibatches take them, int32 (rows,); the same on every back end."""
+    order = np.empty(rows, np.int32)
+    check(lib.puf_minibatch_order(seed, update, epoch, rows, minibatch, ffi.from_buffer("int32_t[]", order)), "minibatches")
+    return order

@@ -1,0 +1,73 @@
+"""Parameters of a policy as one flat vector and as named tensors; their initial values, the same on every back end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pufferlib_core.data import aligned_zeros
+from pufferlib_core.errors import ShapeError
+from pufferlib_core.native import Array, check, ffi, lib
+from pufferlib_core.policies import PolicySpec
+
+
+def c_net(spec: PolicySpec) -> Any:
+    """The `puf_net` of a policy."""
+    net = ffi.new("puf_net *")
+    net.obs_size = spec.tree.width
+    net.layers = len(spec.config.hidden)
+    if not 1 <= net.layers <= lib.PUF_MAX_LAYERS:
+        raise ShapeError(f"policy.hidden has {net.layers} layers, the native back end takes 1 to {lib.PUF_MAX_LAYERS}")
+    for k, width in enumerate(spec.config.hidden):
+        net.width[k] = width
+    net.activation = {"tanh": lib.PUF_TANH, "relu": lib.PUF_RELU}[spec.config.activation]
+    net.separate = spec.config.separate
+    net.action_kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
+    net.action_size = spec.action_space.size
+    if net.action_size > lib.PUF_MAX_HEADS:
+        raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}")
+    for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
+        net.action_n[k] = n
+    return net
+
+
+def initial_params(spec: PolicySpec, seed: int) -> Array:
+    """Initial parameters, float32 (params,), the same on every machine (see puf_net_init)."""
+    net = c_net(spec)
+    params = aligned_zeros(lib.puf_net_params(net), np.float32)
+    scratch = np.zeros(lib.puf_net_init_scratch(net), np.float32)
+    status = lib.puf_net_init(
+        net, seed, spec.config.log_std_init, ffi.from_buffer("float[]", params), ffi.from_buffer("float[]", scratch)
+    )
+    check(status, "initial parameters")
+    return params
+
+
+def join_params(spec: PolicySpec, tensors: Mapping[str, Array]) -> Array:
+    """The flat vector of named tensors.
+
+    Raises:
+        ShapeError: if one is missing, or has the wrong shape or dtype.
+    """
+    for t in spec.tensors():
+        array = tensors.get(t.name)
+        if array is None or array.shape != t.shape or array.dtype != np.float32:
+            came = "it is missing" if array is None else f"got {array.dtype} {array.shape}"
+            raise ShapeError(f"tensor {t.name} must be float32 {t.shape}; {came}")
+    flat = aligned_zeros(spec.params, np.float32)  # only now: the sizes are those of tensors that exist
+    for t in spec.tensors():
+        flat[t.offset : t.offset + t.size] = tensors[t.name].ravel()
+    return flat
+
+
+def views(spec: PolicySpec, flat: Array) -> dict[str, Array]:
+    """The named tensors of a flat vector, as views of its memory."""
+    return {t.name: flat[t.offset : t.offset + t.size].reshape(t.shape) for t in spec.tensors()}
+
+
+def named(spec: PolicySpec, params: Array, m: Array, v: Array, step: Array) -> dict[str, Array]:
+    """What an engine's state holds: parameters, Adam's moments and its counter of gradient steps, as views."""
+    moments = {f"adam/{which}/{name}": view for which, flat in (("m", m), ("v", v)) for name, view in views(spec, flat).items()}
+    return views(spec, params) | moments | {"adam/step": step}
