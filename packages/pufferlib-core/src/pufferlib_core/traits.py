@@ -31,7 +31,8 @@ class Keys:
 class BatchEnv(Protocol):
     """N environments written in Python as one object that writes whole rows: the fast way with NumPy.
 
-    `out` holds the arrays of a `Step`. Time limit, statistics, final observations and autoreset are kept around it.
+    `out` holds the arrays of a `Step`. Time limit, statistics, final observations and autoreset are kept around it. With the
+    methods of `Stateful` a run on it resumes bit for bit.
     """
 
     def reset(self, rows: npt.NDArray[np.int64], out: Step) -> None:
@@ -51,13 +52,27 @@ class BatchEnv(Protocol):
         """Called once at the end."""
 
 
+class Stateful(Protocol):
+    """What an environment in Python may offer besides, one object or a `BatchEnv`: its whole state, for exact checkpoints.
+
+    A state is None, a bool, int, float, str or bytes, an array of numbers or text, or a dict (with str keys), list or tuple
+    of these. It holds all that decides the future, random generators included: `self.np_random.bit_generator.state`.
+    """
+
+    def get_state(self) -> Any:
+        """The state between two steps."""
+
+    def set_state(self, state: Any) -> None:
+        """Goes on from what `get_state` returned, perhaps in another process; called after a reset."""
+
+
 class PopulationEnv(BatchEnv, Protocol):
     """A `BatchEnv` of environments with several agents (`EnvSpec.agents` > 1), whose rows follow each other.
 
     Agents may leave before the others, and join later; an environment is over when none is left.
     """
 
-    present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset or step
+    present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset, step or `set_state`
 
 
 @dataclass(frozen=True, kw_only=True)

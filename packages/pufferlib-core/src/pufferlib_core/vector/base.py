@@ -62,8 +62,6 @@ class VecEnv(ABC):
         mask_size: choices that action masks speak of; 0: no masks.
     """
 
-    exact = False  # whether `set_state` continues bit for bit
-
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int, mask_size: int) -> None:
         self.spec = spec
         self.num_envs = num_envs
@@ -96,6 +94,16 @@ class VecEnv(ABC):
             ShapeError: if the action has the wrong dtype or shape.
             EnvError: if a discrete action is out of range. In both cases nothing was stepped.
         """
+
+    @property
+    @abstractmethod
+    def exact(self) -> bool:
+        """Whether `set_state` continues bit for bit."""
+
+    @property
+    @abstractmethod
+    def exact_reason(self) -> str:
+        """Why, or why not."""
 
     @abstractmethod
     def state(self) -> dict[str, Array]:
@@ -175,9 +183,10 @@ class VecEnv(ABC):
         """An array of a state that `set_state` received."""
         if name not in state:
             raise ShapeError(f"the state of {self.spec.name} has no {name}")
-        array = np.ascontiguousarray(state[name])
-        pointer(array, name, dtype, shape)
-        return array
+        array = np.asarray(state[name])
+        if array.shape != shape or array.dtype != dtype:
+            raise ShapeError(f"{name} must have shape {shape} of {np.dtype(dtype)}, got {array.shape} of {array.dtype}")
+        return np.require(array, requirements="C")
 
     def _is_closed(self) -> EnvError:
         return EnvError(f"{self.spec.name}: the environments are closed")
@@ -214,13 +223,13 @@ class VecEnv(ABC):
         if steps < 1:
             raise ConfigError(f"a segment needs at least 1 step, got {steps}")
 
+    @abstractmethod
     def fork(self, source: int, targets: Array | list[int]) -> None:
         """Gives environments `targets` the whole state of environment `source`, its random stream included.
 
         Raises:
             EnvError: if these environments cannot be copied.
         """
-        raise EnvError(f"{self.spec.name}: only native environments can be forked")
 
     def render(self, env: int = 0, mode: str = "ansi") -> str | Array:
         """A drawing of one environment: text (`ansi`) or uint8 (height, width, 3) (`rgb_array`).

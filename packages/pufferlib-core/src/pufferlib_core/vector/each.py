@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box, Dict, Flat, Space
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
 from pufferlib_core.traits import ActionSpace, EnvSpec, Step
+from pufferlib_core.vector.states import Kept
 
 
 def is_gymnasium(value: Any) -> bool:
@@ -100,8 +102,8 @@ def environment_seeds(count: int, first: int, words: tuple[int, ...]) -> list[in
     return [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
 
 
-class EachEnv:
-    """A `BatchEnv` of separate environments, stepped one after the other.
+class Separate:
+    """What batches of separate environments share: their making, seeds, states and end.
 
     Args:
         factory: makes one.
@@ -114,48 +116,38 @@ class EachEnv:
         self._first, self._words = first, words
         self._envs = [factory() for _ in range(count)]
         self._seeds = environment_seeds(count, first, words)
-        self._over = [False] * count
-        self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
-        self._reader = Reader(space_from_gymnasium(self._envs[0].observation_space), self._actions.space)
+        self._marks: Any = [False] * count  # what is known of an environment besides its own state
+        self.missing = Kept(self._envs[0]).missing
 
-    def reset(self, rows: Array, out: Step) -> None:
-        """New episodes; the first one of each environment is seeded."""
-        chosen, seen = rows.tolist(), []
-        for i in chosen:
+    def states(self) -> list[Any]:
+        """The state of every environment."""
+        found = []
+        for i, (env, mark) in enumerate(zip(self._envs, self._marks, strict=True)):
             with self._naming(i):
-                came = self._envs[i].reset(seed=self._seeds[i])
-                if not isinstance(came, tuple) or len(came) != 2:
-                    raise EnvError(f"reset() must return (observation, info), got {type(came).__name__}")
-                seen.append(came[0])
-            self._seeds[i] = None
-            self._over[i] = False
-        self._write(out, chosen, seen)
+                found.append({"mark": mark, "own": Kept(env).get()})
+        return found
 
-    def step(self, action: Array, out: Step) -> None:
-        """One step of every environment whose episode goes on."""
-        chosen = [i for i, over in enumerate(self._over) if not over] if any(self._over) else range(len(self._envs))
-        decoded, reward, seen = self._actions.decode_all(action), out.reward, []
-        for i in chosen:
-            try:  # not `_naming`: a context manager costs more than many a step
-                obs, reward[i], terminated, truncated, info = self._envs[i].step(decoded[i])
+    def set_states(self, states: list[Any]) -> None:
+        """Restores what `states` returned."""
+        for i, (env, state) in enumerate(zip(self._envs, states, strict=True)):
+            with self._naming(i):
+                Kept(env).set(state["own"])
+            self._marks[i] = state["mark"]
+
+    def fork(self, source: int, targets: list[int]) -> None:
+        """Gives environments `targets` copies of environment `source`, made by `copy.deepcopy`.
+
+        Raises:
+            EnvError: if it cannot be copied.
+        """
+        for target in targets:
+            try:
+                made = copy.deepcopy(self._envs[source])
             except Exception as error:
-                self._name(i, error)
-                raise
-            seen.append(obs)
-            if info:
-                out.cost[i] = info.get("cost", 0.0)
-            if terminated or truncated:
-                out.terminated[i], out.truncated[i], self._over[i] = bool(terminated), bool(truncated), True
-        self._write(out, chosen, seen)
-
-    def _write(self, out: Step, chosen: Sequence[int], seen: list[Any]) -> None:
-        try:
-            self._reader.write(out, None if len(chosen) == len(self._envs) else list(chosen), seen)
-        except Exception:
-            for i, obs in zip(chosen, seen, strict=True):  # whose is wrong?
-                with self._naming(i):
-                    self._reader.write(out, [i], [obs])
-            raise
+                raise EnvError(f"{self.missing}, and it cannot be copied: {type(error).__name__}: {error}") from error
+            close(self._envs[target])
+            self._envs[target] = made
+            self._marks[target], self._seeds[target] = self._marks[source], None
 
     @contextlib.contextmanager
     def _naming(self, i: int) -> Iterator[None]:
@@ -173,3 +165,51 @@ class EachEnv:
         """Closes every environment."""
         for env in self._envs:
             close(env)
+
+
+class EachEnv(Separate):
+    """A `BatchEnv` of separate environments, stepped one after the other; see `Separate`. Marked are those that are over."""
+
+    def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
+        super().__init__(factory, count, first, words)
+        self._actions = ActionTree(space_from_gymnasium(self._envs[0].action_space))
+        self._reader = Reader(space_from_gymnasium(self._envs[0].observation_space), self._actions.space)
+
+    def reset(self, rows: Array, out: Step) -> None:
+        """New episodes; the first one of each environment is seeded."""
+        chosen, seen = rows.tolist(), []
+        for i in chosen:
+            with self._naming(i):
+                came = self._envs[i].reset(seed=self._seeds[i])
+                if not isinstance(came, tuple) or len(came) != 2:
+                    raise EnvError(f"reset() must return (observation, info), got {type(came).__name__}")
+                seen.append(came[0])
+            self._seeds[i] = None
+            self._marks[i] = False
+        self._write(out, chosen, seen)
+
+    def step(self, action: Array, out: Step) -> None:
+        """One step of every environment whose episode goes on."""
+        chosen = [i for i, over in enumerate(self._marks) if not over] if any(self._marks) else range(len(self._envs))
+        decoded, reward, seen = self._actions.decode_all(action), out.reward, []
+        for i in chosen:
+            try:  # not `_naming`: a context manager costs more than many a step
+                obs, reward[i], terminated, truncated, info = self._envs[i].step(decoded[i])
+            except Exception as error:
+                self._name(i, error)
+                raise
+            seen.append(obs)
+            if info:
+                out.cost[i] = info.get("cost", 0.0)
+            if terminated or truncated:
+                out.terminated[i], out.truncated[i], self._marks[i] = bool(terminated), bool(truncated), True
+        self._write(out, chosen, seen)
+
+    def _write(self, out: Step, chosen: Sequence[int], seen: list[Any]) -> None:
+        try:
+            self._reader.write(out, None if len(chosen) == len(self._envs) else list(chosen), seen)
+        except Exception:
+            for i, obs in zip(chosen, seen, strict=True):  # whose is wrong?
+                with self._naming(i):
+                    self._reader.write(out, [i], [obs])
+            raise

@@ -12,7 +12,7 @@ from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import from_gymnasium
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.each import Reader, close, environment_seeds, made_by
+from pufferlib_core.vector.each import Reader, Separate, made_by
 
 
 def is_parallel(value: Any) -> bool:
@@ -37,23 +37,19 @@ def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
     return made_by(name, factory, first, spaces)
 
 
-class EachParallel:
+class EachParallel(Separate):
     """A `BatchEnv` of separate environments with several agents each; agent k of environment i is row i * agents + k.
 
-    Args:
-        factory: makes one.
-        count: environments.
-        first: number of the first one; environment i is seeded by (words, i) alone.
-        words: what keys all seeds.
+    See `Separate`; an environment's mark says who is present.
     """
 
     def __init__(self, factory: Callable[[], Any], count: int, first: int, words: tuple[int, ...]) -> None:
-        self._envs = [factory() for _ in range(count)]
-        self._seeds = environment_seeds(count, first, words)
+        super().__init__(factory, count, first, words)
         self._names = list(self._envs[0].possible_agents)
         self._actions = ActionTree(from_gymnasium(self._envs[0].action_space(self._names[0])))
         self._reader = Reader(from_gymnasium(self._envs[0].observation_space(self._names[0])), self._actions.space)
         self.present = np.zeros(count * len(self._names), bool)
+        self._marks = self.present.reshape(count, -1)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
@@ -90,8 +86,3 @@ class EachParallel:
     def _rows(self, i: int) -> Any:
         first = i * len(self._names)
         return zip(self._names, range(first, first + len(self._names)), strict=True)
-
-    def close(self) -> None:
-        """Closes every environment."""
-        for env in self._envs:
-            close(env)

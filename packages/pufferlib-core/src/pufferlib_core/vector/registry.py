@@ -85,11 +85,15 @@ def _from_factory(name: str) -> EnvSpec:
 
 
 def _from_gymnasium(environment_id: str) -> EnvSpec:
-    """Environment of an id of Gymnasium's own registry."""
+    """Environment of an id of Gymnasium's own registry; its time limit is kept here, which is faster and saved."""
     package = require("gymnasium", "gymnasium")
     factory = functools.partial(package.make, environment_id)
     try:
         first = factory()
     except package.error.Error as error:
         raise EnvError(f"gymnasium:{environment_id}: {error}") from error
-    return from_gymnasium(environment_id, factory, first)
+    if type(first).__name__ != "TimeLimit":  # there is none, or other wrappers, which may ask for it, stand around it
+        return from_gymnasium(environment_id, factory, first)
+    limit = first.spec.max_episode_steps
+    bare = functools.partial(factory, max_episode_steps=-1)
+    return replace(from_gymnasium(environment_id, bare, first), max_episode_steps=limit)

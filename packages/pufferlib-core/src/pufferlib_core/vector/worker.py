@@ -19,12 +19,13 @@ import numpy as np
 
 from pufferlib_core.data import Segment, Zeros
 from pufferlib_core.errors import EnvError
-from pufferlib_core.native import ffi, lib
+from pufferlib_core.native import Array, ffi, lib
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import segment_planes
 from pufferlib_core.vector.python import PythonRows
 from pufferlib_core.vector.registry import env_spec
-from pufferlib_core.vector.shared import RESET, STEP, attach, board_planes
+from pufferlib_core.vector.shared import RESET, STEP, attach, board_planes, letters
+from pufferlib_core.vector.states import pack_state, unpack_state
 
 T = TypeVar("T")
 LOOK_NS = 500_000_000  # how often an idle worker looks whether its parent lives
@@ -78,6 +79,7 @@ class Worker:
         self._go, self._left = ffi.from_buffer("uint32_t[]", board.go[job.number]), ffi.from_buffer("uint32_t[]", board.left)
         self._result = ffi.from_buffer("int64_t[]", board.result[job.number])
         self._segments: dict[int, Segment] = {}
+        self._answer = b""
         self._open = True
         self._make(job.words)
 
@@ -132,11 +134,23 @@ class Worker:
             )
         elif name == "drop":
             del self._segments[arguments[0]]
+        elif name == "ask":
+            value = getattr(self._rows, arguments[0])
+            self._answer = pack_state(value() if callable(value) else value)
+            self._result[0] = len(self._answer)
+        elif name == "answer":
+            self._letter(arguments[0])[:] = np.frombuffer(self._answer, np.uint8)
+        elif name == "set_state":
+            self._rows.set_state(unpack_state(self._letter(arguments[0]).tobytes()))
         else:
             self._rows.close()
             if name == "restart":
                 self._make(*arguments)
             self._open = name == "restart"
+
+    def _letter(self, sizes: list[int]) -> Array:
+        """This worker's bytes of a letter to or from the parent."""
+        return self._receive(functools.partial(letters, sizes))[self._job.number]
 
     def _part_of(self, segment: Segment) -> Segment:
         planes: dict[str, Any] = {"own_features": None, "final_obs": segment.final_obs[self._part]}
