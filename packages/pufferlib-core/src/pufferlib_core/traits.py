@@ -93,6 +93,7 @@ class EnvSpec:
     max_episode_steps: int = 0  # the time limit kept for it; 0: none
     masks: bool = False  # a batch or factory that says which choices are allowed; a C table says so itself
     agents: int = 1  # rows of one environment; more than one only without a C table
+    autoreset: str = ""  # the only mode that a batch can have, because it resets itself; empty: it has all
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     factory: Callable[[], Any] | None = None
@@ -111,6 +112,10 @@ class EnvSpec:
             raise EnvError(f"{self.name}: agents={self.agents} must be at least 1, and 1 with a C table")
         if self.masks and (self.table is not None or isinstance(self.action_space, Box)):
             raise EnvError(f"{self.name}: masks=True is for choices of an environment without a C table")
+        if self.autoreset and self.max_episode_steps:
+            raise EnvError(
+                f"{self.name}: it resets itself, so that it must have its own time limit; max_episode_steps must be 0"
+            )
         came = [name for name in ("table", "batch", "factory") if getattr(self, name) is not None]
         if len(came) != 1:
             got = " and ".join(came) or "none"

@@ -22,7 +22,7 @@ def vectorize(
     *,
     num_envs: int,
     threads: int | None = None,
-    autoreset: str = "same_step",
+    autoreset: str | None = None,
     seed: int | None = None,
     first_stream: int = STREAM_ENV,
     pool: Pool | None = None,
@@ -36,7 +36,8 @@ def vectorize(
         num_envs: N.
         threads: of the core; by default one for each 128 environments, at most one for each processor. Environments
             written in Python do not use them.
-        autoreset: `same_step`, `next_step` or `disabled`; see `VecEnv`.
+        autoreset: `same_step` (the default), `next_step` or `disabled`; see `VecEnv`. Batches that reset themselves have one
+            mode only, which is their default.
         seed: of all streams; 0 if None.
         first_stream: stream of environment 0; evaluation uses its own.
         pool: threads to share with somebody else, instead of `threads`.
@@ -51,8 +52,11 @@ def vectorize(
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int) or not 1 <= num_envs <= 1 << 24:
         raise ConfigError(f"num_envs={num_envs!r} must be a whole number in [1, 2^24]")
+    autoreset = autoreset or spec.autoreset or "same_step"
     if autoreset not in AUTORESET:
         raise UnknownName("autoreset mode", autoreset, AUTORESET)
+    if spec.autoreset not in ("", autoreset):
+        raise ConfigError(f"autoreset={autoreset!r}: {spec.name} resets itself, it has {spec.autoreset!r} only")
     common = (spec, num_envs, autoreset, 0 if seed is None else seed, first_stream)
     if workers:
         _check_workers(spec, num_envs, workers, timeout)
@@ -79,7 +83,7 @@ def _check_workers(spec: EnvSpec, num_envs: int, workers: int, timeout: float) -
 
 
 def make_vec(
-    name: str, *, num_envs: int, threads: int | None = None, autoreset: str = "same_step", seed: int | None = None,
+    name: str, *, num_envs: int, threads: int | None = None, autoreset: str | None = None, seed: int | None = None,
     config: Mapping[str, Any] | None = None, workers: int | None = None, timeout: float = 60.0,
 ) -> VecEnv:  # fmt: skip
     """A vector environment by name; see `vectorize`. `config` holds settings of the environment itself.

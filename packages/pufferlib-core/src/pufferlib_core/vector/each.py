@@ -34,11 +34,17 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
     Raises:
         EnvError: if its spaces are of kinds that are not supported.
     """
-    return made_by(name, factory, first, [(first.observation_space, first.action_space)])
+    return made_by(name, first, [(first.observation_space, first.action_space)], factory=factory)
 
 
-def made_by(name: str, factory: Callable[[], Any], first: Any, agents: list[tuple[Any, Any]]) -> EnvSpec:
-    """The specification of an environment from a factory; `agents` holds the spaces of observations and actions of each.
+def made_by(name: str, first: Any, agents: list[tuple[Any, Any]], **source: Any) -> EnvSpec:
+    """The specification of an environment that was made once to look at it.
+
+    Args:
+        name: what to call it.
+        first: the environment; it is closed.
+        agents: the spaces of observations and actions of each.
+        **source: the fields of `EnvSpec` that say how it is made.
 
     Raises:
         EnvError: if its spaces are not supported, or differ between agents.
@@ -59,8 +65,8 @@ def made_by(name: str, factory: Callable[[], Any], first: Any, agents: list[tupl
         action_space=action_space,
         masks=reader.masks,
         agents=len(agents),
-        factory=factory,
         description=(type(first).__doc__ or "").strip().partition("\n")[0],
+        **source,
     )
 
 
@@ -94,6 +100,19 @@ class Reader:
         if self._inner:
             values = [value[self._inner] for value in values]
         self.tree.write(out.obs, which, values)
+
+    def write_batch(self, out: Step, which: Array | slice, batch: Any) -> None:
+        """The same from observations of all rows in the form of the space, each part (N, ...)."""
+        if self.masks:
+            assert out.action_mask is not None
+            out.action_mask[which] = np.asarray(batch["action_mask"]).reshape(out.action_mask.shape)[which] != 0
+        if self._inner:
+            batch = batch[self._inner]
+        for leaf in self.tree.leaves:
+            part = batch
+            for key in leaf.path:
+                part = part[key]
+            self.tree.view(out.obs, leaf.path)[which] = np.reshape(part, (len(out.obs), *leaf.shape))[which]
 
 
 def environment_seeds(count: int, first: int, words: tuple[int, ...]) -> list[int | None]:

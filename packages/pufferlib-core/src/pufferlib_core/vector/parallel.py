@@ -34,7 +34,7 @@ def from_parallel(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec:
     if hasattr(first, "agent_iter"):
         raise EnvError(f"{name}: agents take turns; pass its parallel_env, or one made by pettingzoo.utils.aec_to_parallel")
     spaces = [(first.observation_space(agent), first.action_space(agent)) for agent in first.possible_agents]
-    return made_by(name, factory, first, spaces)
+    return made_by(name, first, spaces, factory=factory)
 
 
 class EachParallel(Separate):

@@ -14,7 +14,7 @@ from pufferlib_core.errors import EnvError, ShapeError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.base import VecEnv
+from pufferlib_core.vector.base import VecEnv, finite_bounds
 from pufferlib_core.vector.each import EachEnv, Separate
 from pufferlib_core.vector.parallel import EachParallel
 from pufferlib_core.vector.states import INNER, joined, offers, pack_state, parted, unpack_state
@@ -45,6 +45,7 @@ class PythonRows:
         self._waiting = np.zeros(rows, bool)  # whose environment is over and not reset; never under same_step
         repeated = rows if autoreset == "disabled" else 0
         self._last = SpaceTree(spec.obs_space).empty(repeated)  # observations that `disabled` repeats
+        self._bounds = finite_bounds(spec.action_space)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes in these rows: all of an environment, or none."""
@@ -63,7 +64,7 @@ class PythonRows:
         if out.action_mask is not None:
             out.action_mask.fill(1)
         out.valid[...] = self._present
-        self._batch.step(action, out)
+        self._batch.step(action if self._bounds is None else np.clip(action, *self._bounds), out)
         idle = (~self._present).nonzero()[0]
         if len(idle):
             for plane in (out.reward, out.cost, out.terminated, out.truncated):
@@ -82,6 +83,8 @@ class PythonRows:
             return len(ended)
         self._clear(out, ended)
         out.obs[waiting] = self._last[waiting]
+        if out.action_mask is not None:
+            out.action_mask[waiting] = 1
         self._last[over] = out.obs[over]
         return len(ended)
 

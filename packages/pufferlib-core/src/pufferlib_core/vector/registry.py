@@ -12,6 +12,7 @@ from typing import Any
 from pufferlib_core.config import from_dict, to_dict
 from pufferlib_core.errors import ConfigError, EnvError, UnknownName, require
 from pufferlib_core.traits import EnvSpec
+from pufferlib_core.vector.batched import from_vector, is_vector, takes_num_envs
 from pufferlib_core.vector.each import from_gymnasium, is_gymnasium
 from pufferlib_core.vector.parallel import from_parallel, is_parallel
 
@@ -27,7 +28,7 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
     Args:
         name: of an installed environment (`cartpole`); `gymnasium:<id>`; or `module:attribute`, where the attribute is
             an EnvSpec, or a function or class that returns one or an environment with the interface of Gymnasium or of
-            PettingZoo (parallel).
+            PettingZoo (parallel). With a parameter `num_envs` it returns a batch of Gymnasium (`VectorEnv`).
         config: its own settings, where they differ from its defaults.
 
     Raises:
@@ -70,9 +71,13 @@ def _from_factory(name: str) -> EnvSpec:
         raise EnvError(f"environment {name!r}: no module named {error.name!r}") from error
     except AttributeError as error:
         raise EnvError(f"environment {name!r}: {module} has no {attribute!r}") from error
+    if callable(made) and takes_num_envs(made):
+        return _from_batches(name, attribute, made)
     result = made() if callable(made) else made
     if isinstance(result, EnvSpec):
         return result
+    if is_vector(result):
+        raise EnvError(f"environment {name!r} returns a batch: give it a parameter num_envs, how many environments to make")
     if callable(made):
         if is_parallel(result):
             return from_parallel(attribute.lower(), made, result)
@@ -82,6 +87,16 @@ def _from_factory(name: str) -> EnvSpec:
         f"environment {name!r} must be an EnvSpec, or return one or an environment with the interface of Gymnasium or of "
         f"PettingZoo; got {type(result).__name__}"
     )
+
+
+def _from_batches(name: str, attribute: str, made: Any) -> EnvSpec:
+    result = made(num_envs=1)
+    if not is_vector(result):
+        raise EnvError(
+            f"environment {name!r} has a parameter num_envs, so it must return a vector environment of Gymnasium; got "
+            f"{type(result).__name__}"
+        )
+    return from_vector(attribute.lower(), made, result)
 
 
 def _from_gymnasium(environment_id: str) -> EnvSpec:
