@@ -45,7 +45,7 @@ class BatchEnv(Protocol):
         """Takes the action of every row and writes `obs`, `reward`, `terminated`, `truncated` and `cost` of `out`.
 
         The last three come as 0, and `action_mask` (with `EnvSpec.masks`) as 1. Rows whose episode has ended, while they
-        wait for a reset, may hold anything.
+        wait for a reset, may hold anything. Continuous actions lie within the bounds of their Box.
         """
 
     def close(self) -> None:

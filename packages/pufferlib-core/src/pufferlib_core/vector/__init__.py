@@ -12,7 +12,7 @@ from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.base import AUTORESET, VecEnv
 from pufferlib_core.vector.native import NativeVec
 from pufferlib_core.vector.python import PythonVec
-from pufferlib_core.vector.registry import env_names, env_spec
+from pufferlib_core.vector.registry import env_names, env_spec, limited
 
 __all__ = ["NativeVec", "PythonVec", "VecEnv", "env_names", "env_spec", "make_vec", "vectorize"]
 
@@ -85,8 +85,12 @@ def _check_workers(spec: EnvSpec, num_envs: int, workers: int, timeout: float) -
 def make_vec(
     name: str, *, num_envs: int, threads: int | None = None, autoreset: str | None = None, seed: int | None = None,
     config: Mapping[str, Any] | None = None, workers: int | None = None, timeout: float = 60.0,
+    max_episode_steps: int | None = None,
 ) -> VecEnv:  # fmt: skip
     """A vector environment by name; see `vectorize`. `config` holds settings of the environment itself.
+
+    `max_episode_steps` is the time limit of an environment in Python, which truncates; None: its own, 0: none but what it
+    keeps within itself.
 
     Raises:
         UnknownName: if there is no such environment, with the closest name.
@@ -96,6 +100,6 @@ def make_vec(
     (2, 4)
     """
     return vectorize(
-        env_spec(name, config), num_envs=num_envs, threads=threads, autoreset=autoreset, seed=seed, workers=workers,
-        timeout=timeout,
+        limited(env_spec(name, config), max_episode_steps), num_envs=num_envs, threads=threads, autoreset=autoreset,
+        seed=seed, workers=workers, timeout=timeout,
     )  # fmt: skip

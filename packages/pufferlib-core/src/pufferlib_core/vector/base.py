@@ -27,14 +27,15 @@ def action_dtype(space: ActionSpace) -> np.dtype[Any]:
 def finite_bounds(space: ActionSpace) -> tuple[Array, Array] | None:
     """What keeps float32 actions inside a Box, low and high; None: nothing has to.
 
-    Bounds that float32 does not hold are rounded inwards.
+    Bounds that float32 does not hold are rounded inwards; where it holds nothing between them, both are the first number above.
     """
     if not isinstance(space, Box) or not np.isfinite([space.low, space.high]).any():
         return None
     exact = [np.reshape(np.asarray(bound, np.float64), space.shape) for bound in (space.low, space.high)]
     low, high = (bound.astype(np.float32) for bound in exact)
     low = np.where(low < exact[0], np.nextafter(low, np.float32(np.inf)), low)
-    return low, np.where(high > exact[1], np.nextafter(high, np.float32(-np.inf)), high)
+    high = np.where(high > exact[1], np.nextafter(high, np.float32(-np.inf)), high)
+    return low, np.maximum(low, high)
 
 
 def step_planes(spec: EnvSpec, num_envs: int, mask_size: int, zeros: Zeros) -> Step:

@@ -62,7 +62,10 @@ class Crew:
     def _start(self, spec: EnvSpec, num_envs: int, autoreset: str, k: int) -> None:
         assert spec.origin is not None
         context: Any = multiprocessing.get_context(START_METHOD)
-        job = Job(spec.origin, kind_of(spec), num_envs, len(self.parts), k, *self.parts[k], autoreset, self._words)
+        job = Job(
+            spec.origin, kind_of(spec), spec.max_episode_steps, num_envs, len(self.parts), k, *self.parts[k], autoreset,
+            self._words,
+        )  # fmt: skip
         ours, theirs = context.Pipe()
         self._connections.append(ours)
         with theirs:

@@ -45,6 +45,22 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
     return replace(made, origin=spec.origin)
 
 
+def limited(spec: EnvSpec, max_episode_steps: int | None) -> EnvSpec:
+    """The environment with another time limit, which truncates; None: its own, 0: none.
+
+    Raises:
+        ConfigError: if it is native, or the number below 0.
+        EnvError: if it is a batch that resets itself.
+    """
+    if max_episode_steps is None:
+        return spec
+    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, int) or max_episode_steps < 0:
+        raise ConfigError(f"max_episode_steps={max_episode_steps!r} must be a whole number from 0")
+    if spec.table is not None:
+        raise ConfigError(f"max_episode_steps={max_episode_steps}: {spec.name} is native, its limit is among its own settings")
+    return replace(spec, max_episode_steps=max_episode_steps)
+
+
 @functools.cache
 def _registered(name: str) -> EnvSpec:
     if ":" in name:

@@ -34,7 +34,7 @@ LONGEST_REPORT = 20_000  # characters; the connection takes them without a reade
 
 def kind_of(spec: EnvSpec) -> tuple[Any, ...]:
     """What parent and worker must agree on."""
-    return spec.obs_space, spec.action_space, spec.max_episode_steps, spec.agents
+    return spec.obs_space, spec.action_space, spec.agents
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Job:
 
     origin: tuple[str, Mapping[str, Any]]
     kind: tuple[Any, ...]  # `kind_of` the environment in the parent
+    max_episode_steps: int
     num_envs: int  # of all workers
     workers: int
     number: int
@@ -68,9 +69,9 @@ class Worker:
 
     def __init__(self, connection: Connection, job: Job) -> None:
         self._connection, self._job = connection, job
-        self._spec = env_spec(*job.origin)
+        self._spec = dataclasses.replace(env_spec(*job.origin), max_episode_steps=job.max_episode_steps)
         if kind_of(self._spec) != job.kind:
-            raise EnvError(f"{job.origin[0]} is another environment here: its spaces, time limit or agents differ")
+            raise EnvError(f"{job.origin[0]} is another environment here: its spaces or agents differ")
         self._part = slice(job.first * self._spec.agents, job.stop * self._spec.agents)
         board = self._receive(functools.partial(board_planes, self._spec, job.num_envs, job.workers))
         self._order = ffi.from_buffer("int64_t[]", board.order)
