@@ -187,6 +187,13 @@ def test_wrong_states_are_refused():
         unsound.state()
 
 
+def test_a_state_that_cannot_be_saved_ends_a_run_before_it_begins(tmp_path):
+    options = {"train": {"num_envs": 2}, "ppo": {"horizon": 32, "minibatch": 64}}
+    with pytest.raises(EnvError, match="is a Generator, a state may hold"):
+        train("states_by_name:Unsound", timesteps=1 << 40, options=options, out=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_states_without_episodes_start_new_ones():
     vec = make_vec("states_by_name:SavedLine", num_envs=3, seed=1)
     start = vec.reset().obs.copy()

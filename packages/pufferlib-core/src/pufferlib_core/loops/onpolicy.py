@@ -53,6 +53,8 @@ class Run:
             self._first(self.vec.reset())
         else:
             self._restore(resume)
+        if env.table is None:
+            self.vec.state()  # what cannot be saved is found now, and not at the first checkpoint
         self.engine.load(self.state)
         self.start_steps = self.steps
         self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)
