@@ -243,8 +243,12 @@ def test_actions_become_heads_and_come_back():
     choices.nested.validate({"a": back["a"], "b": (back["b"][0], back["b"][1].astype(np.int32))})
     numbers = ActionTree(Dict({"x": Box(-1, 1, (2, 1)), "y": Box(0, 5, (), "float64")}))
     assert numbers.space == Box([-1, -1, 0], [1, 1, 5])
-    back = numbers.decode(np.array([-7, 0.5, 2], np.float32))
+    back = numbers.decode(np.array([-1, 0.5, 2], np.float32))
     assert back["x"].tolist() == [[-1], [0.5]]
     assert back["y"] == 2.0
+    assert back["y"].dtype == np.float64
+    planes = numbers.decode_batch(np.array([[-1, 0.5, 2], [0, 1, 3]], np.float32))
+    assert planes["x"].tolist() == [[[-1], [0.5]], [[0], [1]]]
+    assert planes["y"].tolist() == [2, 3]
     assert ActionTree(Discrete(3, start=1)).space == Discrete(3)
     assert ActionTree(Discrete(3, start=1)).decode(np.int32(2)) == 3

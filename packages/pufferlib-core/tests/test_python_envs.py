@@ -174,7 +174,7 @@ def test_mistakes_are_named():
         vec.step(np.array([0, 2], np.int32))
     with pytest.raises(ShapeError, match="int32"):
         vec.step(np.array([0.0, 1.0]))
-    with pytest.raises(EnvError, match="only native environments can be forked"):
+    with pytest.raises(EnvError, match="environments of a batch cannot be forked"):
         vec.fork(0, [1])
     with pytest.raises(EnvError, match="got int"):
         env_spec("user_module:number")

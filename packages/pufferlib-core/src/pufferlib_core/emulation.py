@@ -247,25 +247,34 @@ class ActionTree:
         """The nested action of every row of an action plane."""
         if isinstance(self.nested, Discrete):
             return [chosen + self.nested.start for chosen in action.tolist()]
-        if isinstance(self.nested, Box):  # all rows at once
-            bounds = (np.reshape(bound, self.nested.shape) for bound in (self.nested.low, self.nested.high))
-            return list(np.clip(action, *bounds).astype(self.nested.dtype))
-        return [self.decode(row) for row in action]
+        parts = self.decode_batch(action)
+        return list(parts) if isinstance(self.nested, Box) else [self._row(parts, i) for i in range(len(action))]
 
     def decode(self, action: Array) -> Any:
-        """The nested action of one row of an action plane; numbers are clipped to their bounds."""
-        flat = np.atleast_1d(action).ravel()
+        """The nested action of one row of an action plane."""
+        return self._row(self.decode_batch(np.asarray(action)[None]), 0)
+
+    def _row(self, parts: Any, i: int) -> Any:
+        def one(path: Path) -> Any:
+            value = _follow(parts, path)[i, ...]  # an array, even without axes
+            return int(value) if isinstance(self._parts[path], Discrete) else value
+
+        return _build(self.nested, one)
+
+    def decode_batch(self, action: Array) -> Any:
+        """The actions of an action plane in the form of the nested space, each part (N, ...)."""
+        flat = action.reshape(len(action), -1)
         at = 0
 
         def take(path: Path) -> Any:
             nonlocal at
             part = self._parts[path]
-            values = flat[at : at + part.size]
+            values = flat[:, at : at + part.size]
             at += part.size
             if isinstance(part, Discrete):
-                return int(values[0]) + part.start
+                return values[:, 0].astype(np.int64) + part.start
             if isinstance(part, Box):
-                return np.clip(values, part.low, part.high).reshape(part.shape).astype(part.dtype)
+                return values.reshape(-1, *part.shape).astype(part.dtype)
             return values.astype(np.int8 if isinstance(part, MultiBinary) else np.int64)
 
         return _build(self.nested, take)

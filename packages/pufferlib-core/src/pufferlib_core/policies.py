@@ -61,6 +61,14 @@ class PolicySpec:
         """Whether actions are real numbers."""
         return isinstance(self.action_space, Box)
 
+    @property
+    def postprocessing(self) -> str:
+        """What happens to an action between policy and environment: `clip` to the bounds of its Box, or `none`.
+
+        Log-probabilities are those of the action before it.
+        """
+        return "clip" if self.continuous else "none"
+
     def tensors(self) -> list[Tensor]:
         """Names, shapes and offsets in the flat vector, in order (see puffer/net.h)."""
         parts = ["actor", "critic"] if self.config.separate else ["trunk"]
@@ -104,6 +112,7 @@ class PolicySpec:
             "obs_space": self.obs_space.to_json(),
             "action_space": self.action_space.to_json(),
             "config": to_dict(self.config),
+            "postprocessing": self.postprocessing,
         }
 
     @classmethod
@@ -119,6 +128,9 @@ class PolicySpec:
                 raise SpaceError(f"actions are choices or a Box, got {action}")
             spec = cls(obs_space=obs, action_space=action, config=from_dict(PolicyConfig, values["config"], "policy"))
             _ = spec.tree
+            told = values.get("postprocessing", spec.postprocessing)  # older checkpoints do not say it, and mean the same
+            if told != spec.postprocessing:
+                raise SpaceError(f"postprocessing of its actions must be {spec.postprocessing!r}, got {told!r}")
         except (KeyError, TypeError, PufferError) as error:
             raise CheckpointError(f"not the description of a policy: {error}") from error
         return spec

@@ -31,7 +31,8 @@ class Keys:
 class BatchEnv(Protocol):
     """N environments written in Python as one object that writes whole rows: the fast way with NumPy.
 
-    `out` holds the arrays of a `Step`. Time limit, statistics, final observations and autoreset are kept around it.
+    `out` holds the arrays of a `Step`. Time limit, statistics, final observations and autoreset are kept around it. With the
+    methods of `Stateful` a run on it resumes bit for bit.
     """
 
     def reset(self, rows: npt.NDArray[np.int64], out: Step) -> None:
@@ -44,11 +45,25 @@ class BatchEnv(Protocol):
         """Takes the action of every row and writes `obs`, `reward`, `terminated`, `truncated` and `cost` of `out`.
 
         The last three come as 0, and `action_mask` (with `EnvSpec.masks`) as 1. Rows whose episode has ended, while they
-        wait for a reset, may hold anything.
+        wait for a reset, may hold anything. Continuous actions lie within the bounds of their Box.
         """
 
     def close(self) -> None:
         """Called once at the end."""
+
+
+class Stateful(Protocol):
+    """What an environment in Python may offer besides, one object or a `BatchEnv`: its whole state, for exact checkpoints.
+
+    A state is None, a bool, int, float, str or bytes, an array of numbers or text, or a dict (with str keys), list or tuple
+    of these. It holds all that decides the future, random generators included: `self.np_random.bit_generator.state`.
+    """
+
+    def get_state(self) -> Any:
+        """The state between two steps."""
+
+    def set_state(self, state: Any) -> None:
+        """Goes on from what `get_state` returned, perhaps in another process; called after a reset."""
 
 
 class PopulationEnv(BatchEnv, Protocol):
@@ -58,7 +73,7 @@ class PopulationEnv(BatchEnv, Protocol):
     it also has `acting`, bool (rows,): whose turn it is after the last reset or step.
     """
 
-    present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset or step
+    present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset, step or `set_state`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +95,7 @@ class EnvSpec:
     masks: bool = False  # a batch or factory that says which choices are allowed; a C table says so itself
     agents: int = 1  # rows of one environment; more than one only without a C table
     turns: bool = False  # agents wait for each other's turns: their rows are not valid meanwhile, but rewards reach them
+    autoreset: str = ""  # the only mode that a batch can have, because it resets itself; empty: it has all
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     factory: Callable[[], Any] | None = None
@@ -100,6 +116,10 @@ class EnvSpec:
             raise EnvError(f"{self.name}: turns=True is for an environment without a C table")
         if self.masks and (self.table is not None or isinstance(self.action_space, Box)):
             raise EnvError(f"{self.name}: masks=True is for choices of an environment without a C table")
+        if self.autoreset and self.max_episode_steps:
+            raise EnvError(
+                f"{self.name}: it resets itself, so that it must have its own time limit; max_episode_steps must be 0"
+            )
         came = [name for name in ("table", "batch", "factory") if getattr(self, name) is not None]
         if len(came) != 1:
             got = " and ".join(came) or "none"

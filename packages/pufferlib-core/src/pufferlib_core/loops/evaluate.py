@@ -14,16 +14,18 @@ from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.spaces import fingerprint
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import VecEnv, env_spec, vectorize
+from pufferlib_core.vector.registry import limited
 
 MAX_ENVS = 256
 
 
 def trained_env(env: str, checkpoint: Checkpoint) -> EnvSpec:
-    """The environment with the settings that the checkpoint was trained with."""
+    """The environment with the settings, and the time limit, that the checkpoint was trained with."""
     name = env_spec(env).name
     with reading(checkpoint.path):
-        settings = checkpoint.state.get("settings", {}).get(name)
-    return env_spec(env, settings)
+        settings = checkpoint.state.get("settings", {})
+        own, limit = settings.get(name), settings.get("train", {}).get("max_episode_steps")
+    return limited(env_spec(env, own), limit)
 
 
 def evaluate(

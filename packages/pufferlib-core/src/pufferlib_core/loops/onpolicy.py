@@ -23,9 +23,6 @@ from pufferlib_core.policies import PolicySpec
 from pufferlib_core.traits import Callback, EnvSpec, Logger, Progress, Step
 from pufferlib_core.vector import vectorize
 
-EXACT = "native environments in synchronous mode on the native back end"
-NOT_EXACT = "environments written in Python start new episodes on resume"
-
 
 class Run:
     """One training run: everything that changes while it goes on.
@@ -58,6 +55,8 @@ class Run:
             self._first(self.vec.reset())
         else:
             self._restore(resume)
+        if env.table is None:
+            self.vec.state()  # what cannot be saved is found now, and not at the first checkpoint
         self.engine.push()
         self.engine.load(self.state)
         self.start_steps = self.steps
@@ -153,7 +152,7 @@ class Run:
                 "policy": self.policy_spec.to_json(),
                 "space_fingerprint": self.policy_spec.space_fingerprint,
                 "exact": self.vec.exact,
-                "exact_reason": EXACT if self.vec.exact else NOT_EXACT,
+                "exact_reason": self.vec.exact_reason,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         )

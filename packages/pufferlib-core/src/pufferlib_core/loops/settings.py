@@ -15,6 +15,7 @@ from pufferlib_core.policies import PolicyConfig
 from pufferlib_core.seeding import check_seed
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import env_spec
+from pufferlib_core.vector.registry import limited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,9 @@ class TrainConfig:
     num_envs: int = option(64, "environments stepped together", low=1, high=1 << 24)
     threads: int = option(0, "of the C core; 0: one for each 128 environments, at most one for each processor", low=0)
     workers: int = option(0, "processes that step environments written in Python; 0: none", low=0)
+    max_episode_steps: int | None = option(
+        None, "environments written in Python: episodes are cut off after so many; 0: never", low=0
+    )
     stop_return: float | None = option(None, "stop when the mean of the last 100 episodes reaches it")
     checkpoint_every: int = option(0, "environment steps between checkpoints; 0: one at the end", low=0)
 
@@ -79,9 +83,9 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
             known = [*TOP, *sections]
             raise ConfigError(f"unknown setting {name}{suggest(name, known) or '; known: ' + ', '.join(known)}")
     made: dict[str, Any] = {name: from_dict(cls, values.get(name, {}), name) for name, cls in sections.items()}
-    env = env_spec(given["env"], values.get(env.name))
     train: TrainConfig = made["train"]
     backend = values.get("backend", "native")
+    env = limited(env_spec(given["env"], values.get(env.name)), train.max_episode_steps)
     algorithm.check(made[algorithm.name], train.num_envs * env.agents)
     settings = Settings(
         env=given["env"],

@@ -12,7 +12,7 @@ from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.base import AUTORESET, VecEnv
 from pufferlib_core.vector.native import NativeVec
 from pufferlib_core.vector.python import PythonVec
-from pufferlib_core.vector.registry import env_names, env_spec
+from pufferlib_core.vector.registry import env_names, env_spec, limited
 
 __all__ = ["NativeVec", "PythonVec", "VecEnv", "env_names", "env_spec", "make_vec", "vectorize"]
 
@@ -22,7 +22,7 @@ def vectorize(
     *,
     num_envs: int,
     threads: int | None = None,
-    autoreset: str = "same_step",
+    autoreset: str | None = None,
     seed: int | None = None,
     first_stream: int = STREAM_ENV,
     pool: Pool | None = None,
@@ -36,7 +36,8 @@ def vectorize(
         num_envs: N.
         threads: of the core; by default one for each 128 environments, at most one for each processor. Environments
             written in Python do not use them.
-        autoreset: `same_step`, `next_step` or `disabled`; see `VecEnv`.
+        autoreset: `same_step` (the default), `next_step` or `disabled`; see `VecEnv`. Batches that reset themselves have one
+            mode only, which is their default.
         seed: of all streams; 0 if None.
         first_stream: stream of environment 0; evaluation uses its own.
         pool: threads to share with somebody else, instead of `threads`.
@@ -51,8 +52,11 @@ def vectorize(
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int) or not 1 <= num_envs <= 1 << 24:
         raise ConfigError(f"num_envs={num_envs!r} must be a whole number in [1, 2^24]")
+    autoreset = autoreset or spec.autoreset or "same_step"
     if autoreset not in AUTORESET:
         raise UnknownName("autoreset mode", autoreset, AUTORESET)
+    if spec.autoreset not in ("", autoreset):
+        raise ConfigError(f"autoreset={autoreset!r}: {spec.name} resets itself, it has {spec.autoreset!r} only")
     common = (spec, num_envs, autoreset, 0 if seed is None else seed, first_stream)
     if workers:
         _check_workers(spec, num_envs, workers, timeout)
@@ -79,10 +83,14 @@ def _check_workers(spec: EnvSpec, num_envs: int, workers: int, timeout: float) -
 
 
 def make_vec(
-    name: str, *, num_envs: int, threads: int | None = None, autoreset: str = "same_step", seed: int | None = None,
+    name: str, *, num_envs: int, threads: int | None = None, autoreset: str | None = None, seed: int | None = None,
     config: Mapping[str, Any] | None = None, workers: int | None = None, timeout: float = 60.0,
+    max_episode_steps: int | None = None,
 ) -> VecEnv:  # fmt: skip
     """A vector environment by name; see `vectorize`. `config` holds settings of the environment itself.
+
+    `max_episode_steps` is the time limit of an environment in Python, which truncates; None: its own, 0: none but what it
+    keeps within itself.
 
     Raises:
         UnknownName: if there is no such environment, with the closest name.
@@ -92,6 +100,6 @@ def make_vec(
     (2, 4)
     """
     return vectorize(
-        env_spec(name, config), num_envs=num_envs, threads=threads, autoreset=autoreset, seed=seed, workers=workers,
-        timeout=timeout,
+        limited(env_spec(name, config), max_episode_steps), num_envs=num_envs, threads=threads, autoreset=autoreset,
+        seed=seed, workers=workers, timeout=timeout,
     )  # fmt: skip

@@ -25,6 +25,20 @@ def action_dtype(space: ActionSpace) -> np.dtype[Any]:
     return np.dtype(np.float32 if isinstance(space, Box) else np.int32)
 
 
+def finite_bounds(space: ActionSpace) -> tuple[Array, Array] | None:
+    """What keeps float32 actions inside a Box, low and high; None: nothing has to.
+
+    Bounds that float32 does not hold are rounded inwards; where it holds nothing between them, both are the first number above.
+    """
+    if not isinstance(space, Box) or not np.isfinite([space.low, space.high]).any():
+        return None
+    exact = [np.reshape(np.asarray(bound, np.float64), space.shape) for bound in (space.low, space.high)]
+    low, high = (bound.astype(np.float32) for bound in exact)
+    low = np.where(low < exact[0], np.nextafter(low, np.float32(np.inf)), low)
+    high = np.where(high > exact[1], np.nextafter(high, np.float32(-np.inf)), high)
+    return low, np.maximum(low, high)
+
+
 def step_planes(spec: EnvSpec, num_envs: int, mask_size: int, zeros: Zeros) -> Step:
     """Memory for the rows of one step."""
     tree, n = SpaceTree(spec.obs_space), num_envs * spec.agents
@@ -63,8 +77,6 @@ class VecEnv(ABC):
         mask_size: choices that action masks speak of; 0: no masks.
     """
 
-    exact = False  # whether `set_state` continues bit for bit
-
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int, mask_size: int) -> None:
         self.spec = spec
         self.num_envs = num_envs
@@ -102,6 +114,16 @@ class VecEnv(ABC):
             ShapeError: if the action has the wrong dtype or shape.
             EnvError: if a discrete action is out of range. In both cases nothing was stepped.
         """
+
+    @property
+    @abstractmethod
+    def exact(self) -> bool:
+        """Whether `set_state` continues bit for bit."""
+
+    @property
+    @abstractmethod
+    def exact_reason(self) -> str:
+        """Why, or why not."""
 
     @abstractmethod
     def state(self) -> dict[str, Array]:
@@ -181,9 +203,10 @@ class VecEnv(ABC):
         """An array of a state that `set_state` received."""
         if name not in state:
             raise ShapeError(f"the state of {self.spec.name} has no {name}")
-        array = np.ascontiguousarray(state[name])
-        pointer(array, name, dtype, shape)
-        return array
+        array = np.asarray(state[name])
+        if array.shape != shape or array.dtype != dtype:
+            raise ShapeError(f"{name} must have shape {shape} of {np.dtype(dtype)}, got {array.shape} of {array.dtype}")
+        return np.require(array, requirements="C")
 
     def _is_closed(self) -> EnvError:
         return EnvError(f"{self.spec.name}: the environments are closed")
@@ -220,13 +243,13 @@ class VecEnv(ABC):
         if steps < 1:
             raise ConfigError(f"a segment needs at least 1 step, got {steps}")
 
+    @abstractmethod
     def fork(self, source: int, targets: Array | list[int]) -> None:
         """Gives environments `targets` the whole state of environment `source`, its random stream included.
 
         Raises:
             EnvError: if these environments cannot be copied.
         """
-        raise EnvError(f"{self.spec.name}: only native environments can be forked")
 
     def render(self, env: int = 0, mode: str = "ansi") -> str | Array:
         """A drawing of one environment: text (`ansi`) or uint8 (height, width, 3) (`rgb_array`).

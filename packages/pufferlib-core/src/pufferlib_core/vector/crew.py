@@ -19,7 +19,8 @@ import numpy as np
 from pufferlib_core.errors import EnvError
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.traits import EnvSpec
-from pufferlib_core.vector.shared import COMMAND, LINE, board_planes, share
+from pufferlib_core.vector.shared import COMMAND, LINE, board_planes, letters, share
+from pufferlib_core.vector.states import pack_state, unpack_state
 from pufferlib_core.vector.worker import Job, kind_of, work
 
 # Never by forking this process: it has threads.
@@ -39,7 +40,7 @@ class Crew:
         self.dropped: list[int] = []  # numbers of segments that nobody holds any more
         self._name, self._words, self._timeout = spec.name, words, timeout
         self._owner = os.getpid()
-        self._parts = list(itertools.pairwise(num_envs * k // workers for k in range(workers + 1)))
+        self.parts = list(itertools.pairwise(num_envs * k // workers for k in range(workers + 1)))
         self._processes: list[BaseProcess] = []
         self._connections: list[Connection] = []
         fd, self.board = share(functools.partial(board_planes, spec, num_envs, workers))
@@ -61,7 +62,10 @@ class Crew:
     def _start(self, spec: EnvSpec, num_envs: int, autoreset: str, k: int) -> None:
         assert spec.origin is not None
         context: Any = multiprocessing.get_context(START_METHOD)
-        job = Job(spec.origin, kind_of(spec), num_envs, len(self._parts), k, *self._parts[k], autoreset, self._words)
+        job = Job(
+            spec.origin, kind_of(spec), spec.max_episode_steps, num_envs, len(self.parts), k, *self.parts[k], autoreset,
+            self._words,
+        )  # fmt: skip
         ours, theirs = context.Pipe()
         self._connections.append(ours)
         with theirs:
@@ -81,7 +85,7 @@ class Crew:
         if self._left[0]:  # an exception, such as Ctrl-C, ended the last wait
             self.wait(self._timeout)
         self._order[0], self._order[1], self._order[2] = kind, segment, row
-        lib.puf_post(self._go, LINE // 4, len(self._parts), self._left)
+        lib.puf_post(self._go, LINE // 4, len(self.parts), self._left)
 
     def wait(self, seconds: float) -> int:
         """Waits until all have done the last order; returns how many episodes ended.
@@ -96,16 +100,39 @@ class Crew:
                 late = np.flatnonzero(self.board.result[:, 1] != self._go[0])
                 if len(late) and time.monotonic() > end:
                     self._fail(int(late[0]), f"did not answer within {seconds:g} seconds")
-        return sum(self._result[k * LINE // 8] for k in range(len(self._parts)))
+        return sum(self._result[k * LINE // 8] for k in range(len(self.parts)))
 
     def command(self, seconds: float, *message: object, fd: int | None = None) -> None:
         """An order whose arguments, and perhaps a descriptor, go over the connections."""
         if self._left[0]:
             self.wait(self._timeout)
-        for k in range(len(self._parts)):
+        for k in range(len(self.parts)):
             self._send(k, message, fd)
         self.post(COMMAND)
         self.wait(seconds)
+
+    def ask(self, seconds: float, name: str) -> list[Any]:
+        """An attribute of every worker's rows, or what it returns if it is a method."""
+        self.command(seconds, "ask", name)
+        sizes = self.board.result[:, 0].tolist()
+        fd, answers = share(functools.partial(letters, sizes))
+        try:
+            self.command(seconds, "answer", sizes, fd=fd)
+        finally:
+            os.close(fd)
+        return [unpack_state(answer.tobytes()) for answer in answers[: len(sizes)]]
+
+    def set_states(self, seconds: float, states: list[Any]) -> None:
+        """Gives every worker's rows a state."""
+        packed = [pack_state(state) for state in states]
+        sizes = [len(data) for data in packed]
+        fd, sent = share(functools.partial(letters, sizes))
+        try:
+            for plane, data in zip(sent, packed, strict=False):
+                plane[:] = np.frombuffer(data, np.uint8)
+            self.command(seconds, "set_state", sizes, fd=fd)
+        finally:
+            os.close(fd)
 
     def restart(self, words: tuple[int, ...]) -> None:
         """Makes new environments with other seeds."""
@@ -127,7 +154,7 @@ class Crew:
 
     def _fail(self, k: int, what: str) -> None:
         self.stop()
-        first, stop = self._parts[k]
+        first, stop = self.parts[k]
         raise EnvError(f"{self._name}: worker {k} (environments {first} to {stop - 1}, seed words {self._words}) {what}")
 
     def close(self, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box, Dict, Flat, Space
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
 from pufferlib_core.traits import ActionSpace, EnvSpec, Step
+from pufferlib_core.vector.states import Kept
 
 
 def is_gymnasium(value: Any) -> bool:
@@ -32,13 +34,17 @@ def from_gymnasium(name: str, factory: Callable[[], Any], first: Any) -> EnvSpec
     Raises:
         EnvError: if its spaces are of kinds that are not supported.
     """
-    return made_by(name, factory, first, lambda: reader_of(first.observation_space, first.action_space))
+    return made_by(name, first, lambda: reader_of(first.observation_space, first.action_space), factory=factory)
 
 
-def made_by(
-    name: str, factory: Callable[[], Any], first: Any, read: Callable[[], Any], *, agents: int = 1, turns: bool = False
-) -> EnvSpec:
-    """The specification of an environment from a factory; `read` makes what turns its observations into rows.
+def made_by(name: str, first: Any, read: Callable[[], Any], **source: Any) -> EnvSpec:
+    """The specification of an environment that was made once to look at it.
+
+    Args:
+        name: what to call it.
+        first: the environment; it is closed.
+        read: makes what turns its observations into rows.
+        **source: the fields of `EnvSpec` that say how it is made.
 
     Raises:
         EnvError: if its spaces are not supported.
@@ -53,10 +59,8 @@ def made_by(
         obs_space=reader.tree.space,
         action_space=reader.action_space,
         masks=reader.masks,
-        agents=agents,
-        turns=turns,
-        factory=factory,
         description=(type(first).__doc__ or "").strip().partition("\n")[0],
+        **source,
     )
 
 
@@ -100,6 +104,19 @@ class Reader:
             values = [value[self._inner] for value in values]
         self.tree.write(obs, which, values)
 
+    def write_batch(self, out: Step, which: Array | slice, batch: Any) -> None:
+        """The same from observations of all rows in the form of the space, each part (N, ...)."""
+        if self.masks:
+            assert out.action_mask is not None
+            out.action_mask[which] = np.asarray(batch["action_mask"]).reshape(out.action_mask.shape)[which] != 0
+        if self._inner:
+            batch = batch[self._inner]
+        for leaf in self.tree.leaves:
+            part = batch
+            for key in leaf.path:
+                part = part[key]
+            self.tree.view(out.obs, leaf.path)[which] = np.reshape(part, (len(out.obs), *leaf.shape))[which]
+
 
 def reader_of(obs_space: Any, action_space: Any) -> Reader:
     """The reader of an environment with spaces of Gymnasium's kind.
@@ -116,8 +133,8 @@ def environment_seeds(count: int, first: int, words: tuple[int, ...]) -> list[in
     return [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
 
 
-class EachEnv:
-    """A `BatchEnv` of separate environments, stepped one after the other.
+class Separate:
+    """What batches of separate environments share: their seeds, states and end.
 
     Args:
         envs: of one kind.
@@ -129,48 +146,38 @@ class EachEnv:
         self._first, self._words = first, words
         self._envs = envs
         self._seeds = environment_seeds(len(envs), first, words)
-        self._over = [False] * len(envs)
-        self._actions = ActionTree(space_from_gymnasium(envs[0].action_space))
-        self._reader = reader_of(envs[0].observation_space, envs[0].action_space)
+        self._marks: Any = [False] * len(envs)  # what is known of an environment besides its own state
+        self.missing = Kept(envs[0]).missing
 
-    def reset(self, rows: Array, out: Step) -> None:
-        """New episodes; the first one of each environment is seeded."""
-        chosen, seen = rows.tolist(), []
-        for i in chosen:
+    def states(self) -> list[Any]:
+        """The state of every environment."""
+        found = []
+        for i, (env, mark) in enumerate(zip(self._envs, self._marks, strict=True)):
             with self._naming(i):
-                came = self._envs[i].reset(seed=self._seeds[i])
-                if not isinstance(came, tuple) or len(came) != 2:
-                    raise EnvError(f"reset() must return (observation, info), got {type(came).__name__}")
-                seen.append(came[0])
-            self._seeds[i] = None
-            self._over[i] = False
-        self._write(out, chosen, seen)
+                found.append({"mark": mark, "own": Kept(env).get()})
+        return found
 
-    def step(self, action: Array, out: Step) -> None:
-        """One step of every environment whose episode goes on."""
-        chosen = [i for i, over in enumerate(self._over) if not over] if any(self._over) else range(len(self._envs))
-        decoded, reward, seen = self._actions.decode_all(action), out.reward, []
-        for i in chosen:
-            try:  # not `_naming`: a context manager costs more than many a step
-                obs, reward[i], terminated, truncated, info = self._envs[i].step(decoded[i])
+    def set_states(self, states: list[Any]) -> None:
+        """Restores what `states` returned."""
+        for i, (env, state) in enumerate(zip(self._envs, states, strict=True)):
+            with self._naming(i):
+                Kept(env).set(state["own"])
+            self._marks[i] = state["mark"]
+
+    def fork(self, source: int, targets: list[int]) -> None:
+        """Gives environments `targets` copies of environment `source`, made by `copy.deepcopy`.
+
+        Raises:
+            EnvError: if it cannot be copied.
+        """
+        for target in targets:
+            try:
+                made = copy.deepcopy(self._envs[source])
             except Exception as error:
-                self._name(i, error)
-                raise
-            seen.append(obs)
-            if info:
-                out.cost[i] = info.get("cost", 0.0)
-            if terminated or truncated:
-                out.terminated[i], out.truncated[i], self._over[i] = bool(terminated), bool(truncated), True
-        self._write(out, chosen, seen)
-
-    def _write(self, out: Step, chosen: Sequence[int], seen: list[Any]) -> None:
-        try:
-            self._reader.write(out, None if len(chosen) == len(self._envs) else list(chosen), seen)
-        except Exception:
-            for i, obs in zip(chosen, seen, strict=True):  # whose is wrong?
-                with self._naming(i):
-                    self._reader.write(out, [i], [obs])
-            raise
+                raise EnvError(f"{self.missing}, and it cannot be copied: {type(error).__name__}: {error}") from error
+            close(self._envs[target])
+            self._envs[target] = made
+            self._marks[target], self._seeds[target] = self._marks[source], None
 
     @contextlib.contextmanager
     def _naming(self, i: int) -> Iterator[None]:
@@ -188,3 +195,51 @@ class EachEnv:
         """Closes every environment."""
         for env in self._envs:
             close(env)
+
+
+class EachEnv(Separate):
+    """A `BatchEnv` of separate environments, stepped one after the other; see `Separate`. Marked are those that are over."""
+
+    def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
+        super().__init__(envs, first, words)
+        self._actions = ActionTree(space_from_gymnasium(envs[0].action_space))
+        self._reader = reader_of(envs[0].observation_space, envs[0].action_space)
+
+    def reset(self, rows: Array, out: Step) -> None:
+        """New episodes; the first one of each environment is seeded."""
+        chosen, seen = rows.tolist(), []
+        for i in chosen:
+            with self._naming(i):
+                came = self._envs[i].reset(seed=self._seeds[i])
+                if not isinstance(came, tuple) or len(came) != 2:
+                    raise EnvError(f"reset() must return (observation, info), got {type(came).__name__}")
+                seen.append(came[0])
+            self._seeds[i] = None
+            self._marks[i] = False
+        self._write(out, chosen, seen)
+
+    def step(self, action: Array, out: Step) -> None:
+        """One step of every environment whose episode goes on."""
+        chosen = [i for i, over in enumerate(self._marks) if not over] if any(self._marks) else range(len(self._envs))
+        decoded, reward, seen = self._actions.decode_all(action), out.reward, []
+        for i in chosen:
+            try:  # not `_naming`: a context manager costs more than many a step
+                obs, reward[i], terminated, truncated, info = self._envs[i].step(decoded[i])
+            except Exception as error:
+                self._name(i, error)
+                raise
+            seen.append(obs)
+            if info:
+                out.cost[i] = info.get("cost", 0.0)
+            if terminated or truncated:
+                out.terminated[i], out.truncated[i], self._marks[i] = bool(terminated), bool(truncated), True
+        self._write(out, chosen, seen)
+
+    def _write(self, out: Step, chosen: Sequence[int], seen: list[Any]) -> None:
+        try:
+            self._reader.write(out, None if len(chosen) == len(self._envs) else list(chosen), seen)
+        except Exception:
+            for i, obs in zip(chosen, seen, strict=True):  # whose is wrong?
+                with self._naming(i):
+                    self._reader.write(out, [i], [obs])
+            raise

@@ -29,6 +29,7 @@ class NativeVec(VecEnv):
     """
 
     exact = True
+    exact_reason = "native environments in synchronous mode on the native back end"
 
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int, pool: Pool) -> None:
         assert spec.table is not None

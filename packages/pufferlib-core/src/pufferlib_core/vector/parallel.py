@@ -9,7 +9,7 @@ import numpy as np
 
 from pufferlib_core.native import Array
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.each import close, environment_seeds, made_by
+from pufferlib_core.vector.each import Separate, made_by
 from pufferlib_core.vector.roles import Roles
 
 
@@ -30,24 +30,21 @@ def from_population(name: str, factory: Callable[[], Any], first: Any) -> EnvSpe
         EnvError: if spaces are not supported, or some agents choose and others give numbers.
     """
     agents, turns = len(first.possible_agents), hasattr(first, "agent_iter")
-    return made_by(name, factory, first, lambda: Roles(first), agents=agents, turns=turns)
+    return made_by(name, first, lambda: Roles(first), factory=factory, agents=agents, turns=turns)
 
 
-class EachParallel:
+class EachParallel(Separate):
     """A `BatchEnv` of separate environments with several agents each; agent k of environment i is row i * agents + k.
 
-    Args:
-        envs: of one kind.
-        first: number of the first one; environment i is seeded by (words, i) alone.
-        words: what keys all seeds.
+    See `Separate`; an environment's mark says who is present.
     """
 
     def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
-        self._envs = envs
-        self._seeds = environment_seeds(len(envs), first, words)
+        super().__init__(envs, first, words)
         self._names = list(envs[0].possible_agents)
         self._reader = Roles(envs[0])
         self.present = np.zeros(len(envs) * len(self._names), bool)
+        self._marks = self.present.reshape(len(envs), -1)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
@@ -91,8 +88,3 @@ class EachParallel:
     def _rows(self, i: int) -> Any:
         first = i * len(self._names)
         return zip(self._names, range(first, first + len(self._names)), strict=True)
-
-    def close(self) -> None:
-        """Closes every environment."""
-        for env in self._envs:
-            close(env)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import weakref
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from pufferlib_core.vector.base import segment_planes
 from pufferlib_core.vector.crew import CLOSE_SECONDS, Crew
 from pufferlib_core.vector.python import PythonVecs
 from pufferlib_core.vector.shared import RESET, STEP, share
+from pufferlib_core.vector.states import INNER, joined, parted
 
 
 class ProcessVec(PythonVecs):
@@ -30,6 +32,7 @@ class ProcessVec(PythonVecs):
     ) -> None:
         super().__init__(spec, num_envs, autoreset, seed, first_stream)
         self._timeout = timeout
+        self._batches = workers
         self._crew = Crew(spec, num_envs, workers, autoreset, self._words, timeout)
         self._board = self._crew.board
         self._step = self._board.step
@@ -49,6 +52,28 @@ class ProcessVec(PythonVecs):
     def _restart(self) -> None:
         self._ready()
         self._crew.restart(self._words)
+
+    @functools.cached_property
+    def _missing(self) -> str:
+        self._ready()
+        return str(self._crew.ask(self._timeout, "missing")[0])
+
+    def _states(self) -> dict[str, Array]:
+        self._ready()
+        parts = self._crew.ask(self._timeout, "state")
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _set_states(self, state: Mapping[str, Array]) -> None:
+        self._ready()
+        packed, parts = parted(state), []
+        for k, (first, stop) in enumerate(self._crew.parts):
+            rows = slice(first * self.spec.agents, stop * self.spec.agents)
+            inner = joined(packed[first:stop] if self.spec.batch is None else packed[k : k + 1])
+            parts.append({name: book[rows] for name, book in state.items() if name not in INNER} | inner)
+        self._crew.set_states(self._timeout, parts)
+
+    def _copy(self, source: int, targets: list[int]) -> None:
+        raise EnvError(f"{self.spec.name}: workers cannot fork, because {self._missing}")
 
     def _reset(self, mask: Array | None) -> None:
         self._ready()

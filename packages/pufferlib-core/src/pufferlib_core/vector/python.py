@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +10,18 @@ import numpy as np
 
 from pufferlib_core.data import Segment
 from pufferlib_core.emulation import SpaceTree
-from pufferlib_core.errors import ShapeError
+from pufferlib_core.errors import EnvError, ShapeError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.base import VecEnv
-from pufferlib_core.vector.each import EachEnv
+from pufferlib_core.vector.base import VecEnv, finite_bounds
+from pufferlib_core.vector.each import EachEnv, Separate
 from pufferlib_core.vector.parallel import EachParallel, is_population
+from pufferlib_core.vector.states import INNER, joined, offers, pack_state, parted, unpack_state
 from pufferlib_core.vector.turns import EachTurns
+
+BOOKS = {"return": np.float64, "length": np.int32, "present": np.uint8, "waiting": np.uint8}  # kept of every row
+GIVEN = "environments in Python that give and take their whole states (get_state, set_state), in synchronous mode"
 
 
 class PythonRows:
@@ -41,6 +46,7 @@ class PythonRows:
         self._waiting = np.zeros(rows, bool)  # whose environment is over and not reset; never under same_step
         repeated = rows if autoreset == "disabled" else 0
         self._last = SpaceTree(spec.obs_space).empty(repeated)  # observations that `disabled` repeats
+        self._bounds = finite_bounds(spec.action_space)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes in these rows: all of an environment, or none."""
@@ -60,7 +66,7 @@ class PythonRows:
         if out.action_mask is not None:
             out.action_mask.fill(1)
         out.valid[...] = self._acting
-        self._batch.step(action, out)
+        self._batch.step(action if self._bounds is None else np.clip(action, *self._bounds), out)
         idle = (~self._present).nonzero()[0]
         if len(idle):
             for plane in (out.reward, out.cost, out.terminated, out.truncated):
@@ -79,6 +85,8 @@ class PythonRows:
             return len(ended)
         self._clear(out, ended)
         out.obs[waiting] = self._last[waiting]
+        if out.action_mask is not None:
+            out.action_mask[waiting] = 1
         self._last[over] = out.obs[over]
         return len(ended)
 
@@ -127,6 +135,53 @@ class PythonRows:
         if out.action_mask is not None and self._agents > 1:
             out.action_mask[~self._acting] = 1
 
+    @property
+    def missing(self) -> str:
+        """What keeps `state` from being whole; empty: nothing."""
+        known = getattr(self._batch, "missing", None)
+        if known is not None:
+            return str(known)
+        return "" if offers(self._batch) else f"the batch {type(self._batch).__name__} has no get_state and set_state"
+
+    @property
+    def _books(self) -> dict[str, Array]:
+        """What is kept of every row, by name; views."""
+        planes: tuple[Array, ...] = (self._return, self._length, self._present.view(np.uint8), self._waiting.view(np.uint8))
+        last = {"last": SpaceTree(self.spec.obs_space).plain(self._last)} if len(self._last) else {}
+        return dict(zip(BOOKS, planes, strict=True)) | last
+
+    def state(self) -> dict[str, Array]:
+        """All that decides the future of these rows: arrays with an entry for each row, and the packed states inside.
+
+        Raises:
+            EnvError: if a state holds what cannot be saved.
+        """
+        inner = self._batch.states() if isinstance(self._batch, Separate) else [self._batch.get_state()]
+        return {name: book.copy() for name, book in self._books.items()} | joined([pack_state(own) for own in inner])
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Restores what `state` returned."""
+        for name, book in self._books.items():
+            book[...] = state[name]
+        inner = [unpack_state(data) for data in parted(state)]
+        if isinstance(self._batch, Separate):
+            self._batch.set_states(inner)
+        else:
+            self._batch.set_state(*inner)
+
+    def fork(self, source: int, targets: list[int]) -> None:
+        """Gives environments copies of another one, and its books.
+
+        Raises:
+            EnvError: if it cannot be copied.
+        """
+        if not isinstance(self._batch, Separate):
+            raise EnvError(f"{self.spec.name}: environments of a batch cannot be forked")
+        self._batch.fork(source, targets)
+        for book in self._books.values():
+            each = book.reshape(-1, self._agents, *book.shape[1:])
+            each[targets] = each[source]
+
     def close(self) -> None:
         """Closes the environments."""
         self._batch.close()
@@ -145,8 +200,11 @@ def _batch(spec: EnvSpec, count: int, first: int, words: tuple[int, ...]) -> Any
 class PythonVecs(VecEnv):
     """What both kinds of vectors of environments written in Python share.
 
-    A state holds no episode: `set_state` starts new ones, from streams that were not used before.
+    A state is exact if the environments give theirs. Otherwise it holds no episode: `set_state` starts new ones, from
+    streams that were not used before.
     """
+
+    _batches: int  # a `BatchEnv` is made so often, and has so many states
 
     def __init__(self, spec: EnvSpec, num_envs: int, autoreset: str, seed: int, first_stream: int) -> None:
         super().__init__(spec, num_envs, autoreset, seed, first_stream, spec.mask_size)
@@ -170,22 +228,115 @@ class PythonVecs(VecEnv):
         if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
+    @property
+    @abstractmethod
+    def _missing(self) -> str:
+        """See `PythonRows.missing`."""
+
+    @abstractmethod
+    def _states(self) -> dict[str, Array]:
+        """`PythonRows.state` of all rows."""
+
+    @abstractmethod
+    def _set_states(self, state: Mapping[str, Array]) -> None:
+        """Restores them."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `set_state` continues bit for bit."""
+        return not self._missing
+
+    @property
+    def exact_reason(self) -> str:
+        """Why, or why not."""
+        return f"environments in Python start new episodes on resume: {self._missing}" if self._missing else GIVEN
+
+    @property
+    def _latest(self) -> dict[str, Array]:
+        """Of the latest rows, what a state holds; views."""
+        masks = self._step.action_mask
+        return {"obs": self.tree.plain(self._step.obs)} | ({} if masks is None else {"action_mask": masks})
+
     def state(self) -> dict[str, Array]:
-        """`obs`, and how often such a state was restored, which keys the next streams."""
-        return {"obs": self.tree.plain(self._step.obs).copy(), "times_restored": np.array([self._times_restored], np.int64)}
+        """`obs`, `action_mask` where there are masks, and how often new episodes were started, which keys the next streams.
+
+        Of environments that give their states also `sizes` and `bytes` of these, and what is kept around them.
+
+        Raises:
+            EnvError: if an environment's state holds what cannot be saved.
+        """
+        latest = {name: plane.copy() for name, plane in self._latest.items()}
+        latest["times_restored"] = np.array([self._times_restored], np.int64)
+        return latest | (self._states() if self._started and self.exact else {})
 
     def set_state(self, state: Mapping[str, Array]) -> None:
-        """Starts new episodes from streams of their own.
+        """Goes on from a state, or, if it holds no episodes, starts new ones from streams of their own.
 
         Raises:
             ShapeError: if the state is of another kind or number.
         """
-        expected = self.tree.plain(self._step.obs).shape
-        if state["obs"].shape != expected:
-            raise ShapeError(f"obs must have shape {expected}, got {state['obs'].shape}")
-        self._times_restored = int(self._saved(state, "times_restored", np.int64, (1,))[0]) + 1
-        self._restart()
-        self.reset()
+        latest = {name: self._saved(state, name, plane.dtype, plane.shape) for name, plane in self._latest.items()
+                  if name == "obs" or name in state}  # fmt: skip
+        self._times_restored = int(self._saved(state, "times_restored", np.int64, (1,))[0])
+        if "sizes" not in state or not self.exact:
+            self._times_restored += 1
+            self._restart()
+            self.reset()
+            return
+        saved = self._saved_states(state, latest["obs"])
+        if not self._started:
+            self.reset()
+        self._set_states(saved)
+        for name, plane in self._latest.items():
+            plane[...] = latest[name]
+
+    def _saved_states(self, state: Mapping[str, Array], obs: Array) -> dict[str, Array]:
+        """The part of a state that `_set_states` takes."""
+        books = {name: self._saved(state, name, dtype, (self.rows,)) for name, dtype in BOOKS.items()}
+        if self.autoreset == "disabled":
+            books["last"] = self._saved(state, "last", obs.dtype, obs.shape)
+        elif self.autoreset == "same_step" and books["waiting"].any():
+            raise ShapeError(f"{self.spec.name}: environments of the state wait for a reset, as under same_step none does")
+        count = self.num_envs if self.spec.batch is None else self._batches
+        sizes = self._saved(state, "sizes", np.int64, np.shape(state["sizes"]))
+        if sizes.shape != (count,):
+            raise ShapeError(
+                f"{self.spec.name}: the state holds {sizes.size} inner states, {count} expected; a batch has one for each "
+                "worker, whose number must stay"
+            )
+        return books | {"sizes": sizes, "bytes": self._saved(state, "bytes", np.uint8, (int(sizes.sum()),))}
+
+    def fork(self, source: int, targets: Array | list[int]) -> None:
+        """Gives environments `targets` the whole state of environment `source`, its random stream included.
+
+        Raises:
+            EnvError: if these environments cannot be copied: those of a batch, and those that neither give their state nor
+                can be copied by `copy.deepcopy`, which workers cannot use.
+        """
+        self._check_started("fork")
+        if self.spec.batch is not None:
+            raise EnvError(f"{self.spec.name}: environments of a batch cannot be forked")
+        chosen = np.arange(self.num_envs)
+        chosen[np.asarray(targets, np.int64)] = source
+        if self.exact:
+            self._set_states(_chosen(self._states(), chosen))
+        else:
+            self._copy(source, np.flatnonzero(chosen != np.arange(self.num_envs)).tolist())
+        for plane in self._latest.values():
+            each = plane.reshape(self.num_envs, self.spec.agents, *plane.shape[1:])
+            each[...] = each[chosen]
+
+    @abstractmethod
+    def _copy(self, source: int, targets: list[int]) -> None:
+        """Forks environments that do not give their states."""
+
+
+def _chosen(state: Mapping[str, Array], envs: Array) -> dict[str, Array]:
+    """A state of environments of another one, by their numbers."""
+    packed = parted(state)
+    books = {name: book.reshape(len(packed), -1, *book.shape[1:]) for name, book in state.items() if name not in INNER}
+    inner = joined([packed[i] for i in envs])
+    return {name: book[envs].reshape(state[name].shape) for name, book in books.items()} | inner
 
 
 class PythonVec(PythonVecs):
@@ -198,6 +349,23 @@ class PythonVec(PythonVecs):
 
     def _make(self) -> None:
         self._rows_of = PythonRows(self.spec, self.num_envs, 0, self.autoreset, self._words)
+
+    _batches = 1
+
+    @property
+    def _missing(self) -> str:
+        return self._rows_of.missing
+
+    def _states(self) -> dict[str, Array]:
+        self._check_open()
+        return self._rows_of.state()
+
+    def _set_states(self, state: Mapping[str, Array]) -> None:
+        self._check_open()
+        self._rows_of.set_state(state)
+
+    def _copy(self, source: int, targets: list[int]) -> None:
+        self._rows_of.fork(source, targets)
 
     def _restart(self) -> None:
         self._rows_of.close()

@@ -17,6 +17,7 @@ from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box, Dict, Discrete, Flat, MultiDiscrete, Space, Tuple
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
 from pufferlib_core.traits import ActionSpace, Step
+from pufferlib_core.vector.base import finite_bounds
 from pufferlib_core.vector.each import Reader
 
 
@@ -45,11 +46,13 @@ class Roles:
         self._actions = [ActionTree(action) for _, action in kinds]
         self._readers = [Reader(obs, actions.space) for (obs, _), actions in zip(kinds, self._actions, strict=True)]
         self.action_space = _union([actions.space for actions in self._actions])
+        self._bounds: list[Any] = [None]  # kept here where roles differ; otherwise whoever calls has kept them
         if len(kinds) == 1:
             self.tree, self.masks = self._readers[0].tree, self._readers[0].masks
             return
         parts = {f"role{k}": _with_zeros(reader.tree.space) for k, reader in enumerate(self._readers)}
         self.tree = SpaceTree(Dict({"role": Discrete(len(kinds)), **parts}))
+        self._bounds = [finite_bounds(actions.space) for actions in self._actions]
         self._blank = self.tree.empty(len(kinds))
         self._blank["role"] = np.arange(len(kinds))
         self._choices = [_choices(actions.space, self.action_space) for actions in self._actions]
@@ -57,8 +60,9 @@ class Roles:
 
     def decode(self, agent: int, action: Array) -> Any:
         """The action of an agent, by its number within the environment, from a row of the action plane."""
-        tree = self._actions[self._role[agent]]
-        return tree.decode(np.atleast_1d(action)[: tree.space.size])
+        tree, bounds = self._actions[self._role[agent]], self._bounds[self._role[agent]]
+        own = np.atleast_1d(action)[: tree.space.size].reshape(tree.space.shape)
+        return tree.decode(own if bounds is None else np.clip(own, *bounds))
 
     def write(self, out: Step, which: list[int], values: list[Any]) -> None:
         """Puts observations, and masks where there are any, into rows; row n is agent n % agents."""

@@ -49,6 +49,11 @@ def board_planes(spec: EnvSpec, num_envs: int, workers: int, zeros: Zeros) -> Bo
     )
 
 
+def letters(sizes: list[int], zeros: Zeros) -> list[Array]:
+    """Memory for bytes from or for each worker, and a byte more, because a mapping cannot be empty."""
+    return [zeros(size, np.uint8) for size in (*sizes, 1)]
+
+
 class _Planes:
     """Hands out one plane of a block after the other; without a block it only counts their bytes."""
 

@@ -9,29 +9,25 @@ import numpy as np
 from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
 from pufferlib_core.traits import Step
-from pufferlib_core.vector.each import close, environment_seeds
+from pufferlib_core.vector.each import Separate
 from pufferlib_core.vector.roles import Roles
 
 
-class EachTurns:
+class EachTurns(Separate):
     """A `BatchEnv` of separate turn-based environments; agent k of environment i is row i * agents + k.
 
     In a step one agent of each environment acts. Everybody who is there sees the outcome (`observe(agent)`) and gets the
     reward of that step (`rewards`), whoever caused it. Agents whose episode has ended take their last turn, in which they
-    do nothing, within the step that ended it.
-
-    Args:
-        envs: of one kind.
-        first: number of the first one; environment i is seeded by (words, i) alone.
-        words: what keys all seeds.
+    do nothing, within the step that ended it. See `Separate`; an environment's mark says who is present and who acts.
     """
 
     def __init__(self, envs: list[Any], first: int, words: tuple[int, ...]) -> None:
-        self._envs = envs
-        self._seeds = environment_seeds(len(envs), first, words)
+        super().__init__(envs, first, words)
         self._number = {agent: k for k, agent in enumerate(envs[0].possible_agents)}
         self._reader = Roles(envs[0])
-        self.present, self.acting = (np.zeros(len(envs) * len(self._number), bool) for _ in range(2))
+        marks = np.zeros((2, len(envs), len(self._number)), bool)
+        self.present, self.acting = marks.reshape(2, -1)
+        self._marks = marks.swapaxes(0, 1)
 
     def reset(self, rows: Array, out: Step) -> None:
         """New episodes of whole environments."""
@@ -96,8 +92,3 @@ class EachTurns:
 
     def _part(self, i: int) -> slice:
         return slice(i * len(self._number), (i + 1) * len(self._number))
-
-    def close(self) -> None:
-        """Closes every environment."""
-        for env in self._envs:
-            close(env)

@@ -19,12 +19,13 @@ import numpy as np
 
 from pufferlib_core.data import Segment, Zeros
 from pufferlib_core.errors import EnvError
-from pufferlib_core.native import ffi, lib
+from pufferlib_core.native import Array, ffi, lib
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import segment_planes
 from pufferlib_core.vector.python import PythonRows
 from pufferlib_core.vector.registry import env_spec
-from pufferlib_core.vector.shared import RESET, STEP, attach, board_planes
+from pufferlib_core.vector.shared import RESET, STEP, attach, board_planes, letters
+from pufferlib_core.vector.states import pack_state, unpack_state
 
 T = TypeVar("T")
 LOOK_NS = 500_000_000  # how often an idle worker looks whether its parent lives
@@ -33,7 +34,7 @@ LONGEST_REPORT = 20_000  # characters; the connection takes them without a reade
 
 def kind_of(spec: EnvSpec) -> tuple[Any, ...]:
     """What parent and worker must agree on."""
-    return spec.obs_space, spec.action_space, spec.max_episode_steps, spec.agents, spec.turns
+    return spec.obs_space, spec.action_space, spec.agents, spec.turns
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Job:
 
     origin: tuple[str, Mapping[str, Any]]
     kind: tuple[Any, ...]  # `kind_of` the environment in the parent
+    max_episode_steps: int
     num_envs: int  # of all workers
     workers: int
     number: int
@@ -67,9 +69,9 @@ class Worker:
 
     def __init__(self, connection: Connection, job: Job) -> None:
         self._connection, self._job = connection, job
-        self._spec = env_spec(*job.origin)
+        self._spec = dataclasses.replace(env_spec(*job.origin), max_episode_steps=job.max_episode_steps)
         if kind_of(self._spec) != job.kind:
-            raise EnvError(f"{job.origin[0]} is another environment here: its spaces, time limit or agents differ")
+            raise EnvError(f"{job.origin[0]} is another environment here: its spaces or agents differ")
         self._part = slice(job.first * self._spec.agents, job.stop * self._spec.agents)
         board = self._receive(functools.partial(board_planes, self._spec, job.num_envs, job.workers))
         self._order = ffi.from_buffer("int64_t[]", board.order)
@@ -78,6 +80,7 @@ class Worker:
         self._go, self._left = ffi.from_buffer("uint32_t[]", board.go[job.number]), ffi.from_buffer("uint32_t[]", board.left)
         self._result = ffi.from_buffer("int64_t[]", board.result[job.number])
         self._segments: dict[int, Segment] = {}
+        self._answer = b""
         self._open = True
         self._make(job.words)
 
@@ -132,11 +135,23 @@ class Worker:
             )
         elif name == "drop":
             del self._segments[arguments[0]]
+        elif name == "ask":
+            value = getattr(self._rows, arguments[0])
+            self._answer = pack_state(value() if callable(value) else value)
+            self._result[0] = len(self._answer)
+        elif name == "answer":
+            self._letter(arguments[0])[:] = np.frombuffer(self._answer, np.uint8)
+        elif name == "set_state":
+            self._rows.set_state(unpack_state(self._letter(arguments[0]).tobytes()))
         else:
             self._rows.close()
             if name == "restart":
                 self._make(*arguments)
             self._open = name == "restart"
+
+    def _letter(self, sizes: list[int]) -> Array:
+        """This worker's bytes of a letter to or from the parent."""
+        return self._receive(functools.partial(letters, sizes))[self._job.number]
 
     def _part_of(self, segment: Segment) -> Segment:
         planes: dict[str, Any] = {

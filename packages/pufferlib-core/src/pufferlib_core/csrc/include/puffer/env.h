@@ -32,7 +32,8 @@ typedef enum { PUF_ACTION_DISCRETE = 0, PUF_ACTION_CONTINUOUS = 1 } puf_action_k
 typedef struct {
     int32_t obs_size;          /* float32 numbers in one observation */
     int32_t action_kind;       /* puf_action_kind */
-    int32_t action_size;       /* K components (multi-)discrete int32, or A float32 numbers */
+    int32_t action_size;       /* K components (multi-)discrete int32, or A float32 numbers, which come as they were sampled:
+                                  perhaps beyond the bounds of their space, to be clamped (puf_clamp) */
     int32_t action_n[32];      /* discrete: choices of component k */
     int32_t max_episode_steps; /* the vec truncates there; 0: no limit */
     int32_t metric_count;      /* custom metrics used, <= PUF_LOG_METRICS */
