@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,12 @@ class Segment:
             self.obs[t + 1], self.reward[t], self.cost[t], self.terminated[t], self.truncated[t], self.valid[t],
             self.final_obs, self.log[t], None if self.action_mask is None else self.action_mask[t + 1], 0,
         )  # fmt: skip
+
+    def part(self, rows: slice) -> Segment:
+        """These environments at all times, as views."""
+        planes = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "final_obs"}
+        own = {name: plane if plane is None else plane[:, rows] for name, plane in planes.items()}
+        return Segment(final_obs=self.final_obs[rows], **own)
 
     @property
     def steps(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from pufferlib_core.data import Segment
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ShapeError
-from pufferlib_core.native import Array
+from pufferlib_core.native import Array, pointer
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import VecEnv
@@ -151,8 +151,8 @@ class PythonVecs(VecEnv):
             return np.ones(self.rows, np.uint8)
         return mask if self.spec.agents == 1 else np.repeat(mask.reshape(self.num_envs, -1).max(axis=1), self.spec.agents)
 
-    def _check_action(self, action: Array) -> None:
-        self._pointer(action)
+    def _check_action(self, action: Array, rows: int) -> None:
+        pointer(action, "action", self.action_dtype, (rows, *self.action_space.shape))
         if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
@@ -195,7 +195,7 @@ class PythonVec(PythonVecs):
 
     def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
         self._check_open()
-        self._check_action(action)
+        self._check_action(action, self.rows)
         return self._rows_of.step(action, rows)
 
     def _check_open(self) -> None:
