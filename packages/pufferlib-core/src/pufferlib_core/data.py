@@ -103,7 +103,7 @@ class Segment:
     def part(self, rows: slice) -> Segment:
         """These environments at all times, as views."""
         planes = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "final_obs"}
-        own = {name: plane if plane is None else plane[:, rows] for name, plane in planes.items()}
+        own: dict[str, Any] = {name: plane if plane is None else plane[:, rows] for name, plane in planes.items()}
         return Segment(final_obs=self.final_obs[rows], **own)
 
     @property

@@ -50,6 +50,8 @@ class PythonRows:
         self._batch.reset(rows, out)
         self._return[rows], self._length[rows], self._waiting[rows] = 0.0, 0, False
         self._present[rows] = True if self._agents == 1 else self._batch.present[rows]
+        if self._agents > 1:
+            out.obs[rows[~self._present[rows]]] = np.zeros((), out.obs.dtype)
 
     def step(self, action: Array, out: Step) -> int:
         """One step of every row; returns how many episodes ended."""
