@@ -60,6 +60,25 @@ class Fragile(Line):
         return super().step(min(action, 1))
 
 
+class Uneven(Line):
+    """Some steps wait for up to 3 ms; which ones is the affair of the clock, not of the seed."""
+
+    def step(self, action):
+        time.sleep(3e-3 * (time.perf_counter_ns() // 1000 % 7 == 0) + 2e-4 * (time.perf_counter_ns() % 5))
+        return super().step(action)
+
+
+class Slow(Line):
+    """An action above 1 takes that many tenths of a second."""
+
+    action_space = Discrete(8)
+
+    def step(self, action):
+        if action > 1:
+            time.sleep(action / 10)
+        return super().step(min(action, 1))
+
+
 class FailsToClose(Line):
     """Once it was used, its end is not in order."""
 
@@ -143,6 +162,14 @@ class Team:
         if self.time == 4:
             self.agents.remove("c")
         return observations, rewards, ended, cut, costs
+
+
+class UnevenTeam(Team):
+    """The same of several agents."""
+
+    def step(self, actions):
+        time.sleep(2e-4 * (time.perf_counter_ns() % 7))
+        return super().step(actions)
 
 
 class Fetch:

@@ -303,10 +303,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_workers_of_a_script_end_with_it(tmp_path, end):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+def ends_with_its_parent(script, text, end):
+    """Runs a script that prints the numbers of its two workers, ends it by a signal, and sees that they end."""
+    script.write_text(text)
     parent = subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -323,6 +322,11 @@ def test_workers_of_a_script_end_with_it(tmp_path, end):
     assert gone(workers, 5)
     if end == signal.SIGINT:
         assert errors.count("Traceback") == errors.count("KeyboardInterrupt") == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_workers_of_a_script_end_with_it(tmp_path, end):
+    ends_with_its_parent(tmp_path / "script.py", SCRIPT, end)
 
 
 def test_a_script_without_guard_is_told(tmp_path):
@@ -347,15 +351,23 @@ def test_training_does_not_depend_on_workers(tmp_path):
 
 
 def test_waiting_for_words():
-    go, left = ffi.new("uint32_t[4]"), ffi.new("uint32_t *")
+    go, left = ffi.new("uint32_t[4]"), ffi.new("uint32_t[2]")
     begin = time.monotonic()
     assert lib.puf_park(go, 0, 20_000_000) == 0
     assert 0.01 < time.monotonic() - begin < 2
     lib.puf_post(go, 2, 2, left)
     assert (list(go), left[0]) == ([1, 0, 1, 0], 2)
     assert lib.puf_park(go + 2, 0, 20_000_000_000) == 1
-    lib.puf_done(left), lib.puf_done(left)
-    assert lib.puf_load_acquire(left) == 0
+    begin = time.monotonic()
+    assert lib.puf_await(left, 1, 20_000_000) == 0
+    assert 0.01 < time.monotonic() - begin < 2
+    lib.puf_done(go + 1, 1, left)
+    assert (list(go), left[0]) == ([1, 1, 1, 0], 1)
+    assert lib.puf_await(left, 1, 20_000_000_000) == 1
+    lib.puf_post(go, 2, 1, left)
+    assert lib.puf_await(left, 1, 0) == 0
+    lib.puf_done(go + 3, 1, left), lib.puf_done(go + 1, 2, left)
+    assert lib.puf_load_acquire(left) == 0 == lib.puf_await(left, 0, 20_000_000_000) - 1
 
 
 def test_any_memory_will_do_for_segments():

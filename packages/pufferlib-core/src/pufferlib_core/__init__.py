@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pufferlib_core.native import gae, minibatches, vtrace
     from pufferlib_core.policies import PolicySpec
     from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
-    from pufferlib_core.testing import check_env
+    from pufferlib_core.testing import check_env, check_vec
     from pufferlib_core.traits import BatchEnv, EnvSpec, Progress, Step
     from pufferlib_core.vector import VecEnv, env_spec, make_vec
 
@@ -44,6 +44,7 @@ _WHERE = {
     "MultiDiscrete": "spaces",
     "Tuple": "spaces",
     "check_env": "testing",
+    "check_vec": "testing",
     "BatchEnv": "traits",
     "EnvSpec": "traits",
     "Progress": "traits",
@@ -71,6 +72,7 @@ __all__ = [
     "VecEnv",
     "__version__",
     "check_env",
+    "check_vec",
     "env_spec",
     "evaluate",
     "gae",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,13 @@ class Segment:
             self.obs[t + 1], self.reward[t], self.cost[t], self.terminated[t], self.truncated[t], self.valid[t],
             self.final_obs, self.log[t], None if self.action_mask is None else self.action_mask[t + 1], 0,
         )  # fmt: skip
+
+    def part(self, rows: slice) -> Segment:
+        """These environments at all times, as views."""
+        others: dict[str, Any] = {"final_obs": self.final_obs[rows], "turns": self.turns}
+        planes = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
+        others |= {name: plane if plane is None else plane[:, rows] for name, plane in planes.items()}
+        return Segment(**others)
 
     @property
     def steps(self) -> int:

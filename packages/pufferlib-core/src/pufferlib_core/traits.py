@@ -180,6 +180,10 @@ class Step(NamedTuple):
     action_mask: ByteArray | None  # (N, logits) 1 where the next action may be that choice; None: all may
     finished: int  # episodes that ended in this step
 
+    def part(self, rows: slice) -> Step:
+        """These rows, as views; nothing is said of `finished`."""
+        return Step._make([*(plane if plane is None else plane[rows] for plane in self[:9]), 0])
+
 
 class Progress(NamedTuple):
     """What a callback sees after an update."""

@@ -30,9 +30,9 @@ class Sampler:
         self._scratch = aligned_zeros(lib.puf_dist_scratch(dist), np.float32)
 
     def __call__(
-        self, heads: Array, log_std: Array | None, action_mask: Array | None, *, greedy: bool, seed: int, step: int
+        self, heads: Array, log_std: Array | None, action_mask: Array | None, *, greedy: bool, seed: int, step: int, first: int
     ) -> tuple[Array, Array]:
-        """Actions (N, ...) and their log-probabilities (N,); the noise of row n is keyed by (seed, n, step).
+        """Actions (N, ...) and their log-probabilities (N,); the noise of row n is keyed by (seed, first + n, step).
 
         Args:
             heads: float32 (N, logits).
@@ -41,6 +41,7 @@ class Sampler:
             greedy: the most likely action instead of a sample.
             seed: of the noise.
             step: likewise.
+            first: number of the first row.
 
         Raises:
             NativeError: if a mask allows nothing.
@@ -52,7 +53,7 @@ class Sampler:
             isa(), self._dist, pointer(heads, "heads", np.float32, (n, spec.logits)),
             ffi.NULL if log_std is None else pointer(log_std, "log_std", np.float32, (spec.action_space.size,)),
             ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, (n, spec.logits)),
-            n, seed, 0, step, greedy, ffi.from_buffer(action), ffi.from_buffer("float[]", logprob),
+            n, seed, first, step, greedy, ffi.from_buffer(action), ffi.from_buffer("float[]", logprob),
             ffi.from_buffer("float[]", self._scratch),
         )  # fmt: skip
         check(status, "act (is an action mask empty?)" if action_mask is not None else "act")
@@ -86,19 +87,20 @@ class HostPolicy(ABC):
         return self.outputs(obs)
 
     def act(
-        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None
+        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, first: int = 0, action_mask: Array | None = None
     ) -> tuple[Array, Array, Array]:
         """Actions (N, ...), log-probabilities (N,) and values (N,), as those of the native back end.
 
         Args:
             obs: rows (N, ...) as environments write them, or what a network reads of them, float32 (N, width).
             greedy: the most likely action instead of a sample.
-            seed: of the noise, which is keyed by (seed, row, step).
+            seed: of the noise, which is keyed by (seed, first + row, step).
             step: likewise.
+            first: number of the first row.
             action_mask: uint8 (N, logits), non-zero where a choice is allowed.
         """
         heads, value = self.forward(obs)
-        action, logprob = self._sample(heads, self.log_std(), action_mask, greedy=greedy, seed=seed, step=step)
+        action, logprob = self._sample(heads, self.log_std(), action_mask, greedy=greedy, seed=seed, step=step, first=first)
         return action, logprob, value
 
 

@@ -75,16 +75,17 @@ class NativePolicy:
         return obs, pointer(obs, "obs", np.float32, (len(obs), tree.width))
 
     def act(
-        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None
+        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None, first: int = 0
     ) -> tuple[Array, Array, Array]:
         """Actions for N observations.
 
         Args:
             obs: rows (N, ...) as environments write them, or what a network reads of them, float32 (N, width).
             greedy: the most likely action instead of a sample.
-            seed: of the noise, which is keyed by (seed, row, step).
+            seed: of the noise, which is keyed by (seed, first + row, step).
             step: likewise.
             action_mask: uint8 (N, logits), non-zero where a choice is allowed.
+            first: number of the first row, where these are some of many.
 
         Returns:
             action (N, ...), its log-probability (N,), value (N,).
@@ -99,7 +100,7 @@ class NativePolicy:
         action = np.empty((n, *space.shape), np.float32 if self.spec.continuous else np.int32)
         logprob, value = np.empty(n, np.float32), np.empty(n, np.float32)
         status = lib.puf_policy_act(
-            self.handle, self.pool.exec, flat, mask, n, seed, 0, step, greedy, ffi.from_buffer(action),
+            self.handle, self.pool.exec, flat, mask, n, seed, first, step, greedy, ffi.from_buffer(action),
             ffi.from_buffer("float[]", logprob), ffi.from_buffer("float[]", value),
         )  # fmt: skip
         check(status, "act (is an action mask empty?)" if action_mask is not None else "act")

@@ -49,7 +49,7 @@ static void wake(uint32_t *word) {
 }
 
 void puf_post(uint32_t *go, int32_t stride, int32_t count, uint32_t *left) {
-    __atomic_store_n(left, (uint32_t)count, __ATOMIC_RELEASE);
+    __atomic_fetch_add(left, (uint32_t)count, __ATOMIC_RELEASE);
     for (int32_t i = 0; i < count; i++) {
         uint32_t *word = go + (size_t)i * (size_t)stride;
         __atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
@@ -57,6 +57,22 @@ void puf_post(uint32_t *go, int32_t stride, int32_t count, uint32_t *left) {
     }
 }
 
-void puf_done(uint32_t *left) {
-    if (__atomic_sub_fetch(left, 1, __ATOMIC_ACQ_REL) == 0) { wake(left); }
+/* Sequentially consistent, like puf_await: either the last worker sees what is awaited, or the parent what is left. */
+void puf_done(uint32_t *done, uint32_t number, uint32_t *left) {
+    __atomic_store_n(done, number, __ATOMIC_RELEASE);
+    const uint32_t now = __atomic_sub_fetch(left, 1, __ATOMIC_SEQ_CST);
+    if (now == __atomic_load_n(left + 1, __ATOMIC_SEQ_CST)) { wake(left); }
+}
+
+int puf_await(uint32_t *left, uint32_t at_most, int64_t timeout_ns) {
+    __atomic_store_n(left + 1, at_most, __ATOMIC_SEQ_CST);
+    for (int32_t i = 0; i < SPIN_TRIES; i++) {
+        if (puf_load_acquire(left) <= at_most) { return 1; }
+    }
+    uint32_t now = __atomic_load_n(left, __ATOMIC_SEQ_CST);
+    for (uint32_t before = now + 1; now > at_most && now != before; now = __atomic_load_n(left, __ATOMIC_SEQ_CST)) {
+        before = now; /* still the same after the sleep: the time is over, or a signal came */
+        sleep_at(left, now, timeout_ns);
+    }
+    return now <= at_most;
 }

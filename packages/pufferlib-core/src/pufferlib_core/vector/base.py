@@ -91,7 +91,8 @@ class VecEnv(ABC):
         self.action_shape = (self.rows, *spec.action_space.shape)
         self._step = step_planes(spec, num_envs, mask_size, aligned_zeros)
         self._started = False
-        self._pending: Step | None = None
+        self._pending: Step | None = None  # of `send`
+        self._sent: dict[int, Step] = {}  # parts that are under way, those sent first before others
 
     @property
     def agent_id(self) -> npt.NDArray[np.int32]:
@@ -142,8 +143,14 @@ class VecEnv(ABC):
         """The rows of the last reset, step without `out`, or `set_state`."""
         return self._step
 
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Rows that step on their own (`send_part`): those of each worker; without workers, all rows are one part."""
+        return (slice(0, self.rows),)
+
     def reset(self, seed: int | None = None) -> Step:
         """Starts new episodes everywhere; with a seed, from fresh streams of that seed."""
+        self._check_idle()
         if seed is not None:
             self.seed = check_seed(seed)
             self._restart()
@@ -157,6 +164,7 @@ class VecEnv(ABC):
 
     def reset_some(self, mask: Array) -> Step:
         """Starts new episodes where mask (rows,) is true: what `disabled` autoreset needs."""
+        self._check_ready("reset_some")
         chosen = np.ascontiguousarray(mask, np.uint8)
         if chosen.shape != (self.rows,):
             raise ShapeError(f"mask must have shape {(self.rows,)}, got {chosen.shape}")
@@ -170,7 +178,7 @@ class VecEnv(ABC):
             ShapeError: if the action has the wrong dtype or shape.
             EnvError: before the first reset, or if a discrete action is out of range (nothing was stepped).
         """
-        self._check_started("step")
+        self._check_ready("step")
         if out is None:
             finished = self._advance(action, self._step, None)
             return Step._make((*self._step[:-1], finished)) if finished else self._step
@@ -191,13 +199,21 @@ class VecEnv(ABC):
         Returns:
             Episodes that ended.
         """
-        self._check_started("run")
+        self._check_ready("run")
         pointer(actions, "actions", self.action_dtype, (segment.steps, *self.action_shape))
         return sum(self._advance(action, self._rows(segment, t), (segment, t)) for t, action in enumerate(actions))
 
     def _check_started(self, call: str) -> None:
         if not self._started:
             raise EnvError(f"{self.spec.name}: call reset() before {call}()")
+
+    def _check_idle(self) -> None:
+        if self._pending is not None or self._sent:
+            raise EnvError(f"{self.spec.name}: {'recv_part' if self._sent else 'recv'}() first, a step is under way")
+
+    def _check_ready(self, call: str) -> None:
+        self._check_started(call)
+        self._check_idle()
 
     def _saved(self, state: Mapping[str, Array], name: str, dtype: Any, shape: tuple[int, ...]) -> Array:
         """An array of a state that `set_state` received."""
@@ -222,8 +238,6 @@ class VecEnv(ABC):
 
     def send(self, action: Array) -> None:
         """Steps; `recv` returns the result."""
-        if self._pending is not None:
-            raise EnvError(f"{self.spec.name}: send() twice without recv()")
         self._pending = self.step(action)
 
     def recv(self) -> Step:
@@ -232,6 +246,40 @@ class VecEnv(ABC):
             raise EnvError(f"{self.spec.name}: recv() without send()")
         step, self._pending = self._pending, None
         return step
+
+    def send_part(self, part: int, action: Array, out: tuple[Segment, int] | None = None) -> None:
+        """Lets one part step while others may be under way; `recv_part` returns the result.
+
+        Args:
+            part: its number in `parts`.
+            action: of its rows, (n, ...).
+            out: segment and t as in `step`; each part has its own t.
+
+        Raises:
+            ShapeError: if the action has the wrong dtype or shape.
+            EnvError: before the first reset, if there is no such part or it is under way, or if a discrete action is out of
+                range (nothing was stepped).
+        """
+        self._check_part(part)
+        self._sent[part] = self.step(action, out)
+
+    def _check_part(self, part: int) -> None:
+        if part not in range(len(self.parts)):
+            raise EnvError(f"{self.spec.name}: part {part!r} is not one of the {len(self.parts)} parts")
+
+    def recv_part(self) -> tuple[int, Step]:
+        """Waits for any part that is under way; its number, and its rows as views.
+
+        Of several that are ready, the one that was sent first.
+        """
+        if not self._sent:
+            raise EnvError(f"{self.spec.name}: recv_part() without send_part()")
+        return self._sent.popitem()
+
+    @property
+    def under_way(self) -> int:
+        """Parts that were sent and not received."""
+        return len(self._sent)
 
     def allocate(self, steps: int) -> Segment:
         """Memory for a segment of `steps` steps of these environments."""

@@ -84,7 +84,7 @@ class NativeVec(VecEnv):
         Returns:
             Episodes that ended.
         """
-        self._check_started("run")
+        self._check_ready("run")
         t = segment.steps
         chosen = pointer(actions, "actions", self.action_dtype, (t, *self.action_shape))
         planes = _planes(

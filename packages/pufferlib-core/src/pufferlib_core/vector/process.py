@@ -16,7 +16,7 @@ from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import segment_planes
 from pufferlib_core.vector.crew import CLOSE_SECONDS, Crew
 from pufferlib_core.vector.python import PythonVecs
-from pufferlib_core.vector.shared import RESET, STEP, share
+from pufferlib_core.vector.shared import RESET, SPARE, STEP, share
 from pufferlib_core.vector.states import INNER, joined, parted
 
 
@@ -38,16 +38,26 @@ class ProcessVec(PythonVecs):
         self._step = self._board.step
         self._numbers: dict[int, int] = {}  # of segments that the workers map, by id
         self._allocated = 0
-        self._spare: Segment | None = None
+        self._foreign = dict.fromkeys(range(workers), False)  # whose step goes through the spare rows
         weakref.finalize(self, self._crew.abandon)
 
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Rows of each worker, which step on their own (`send_part`)."""
+        return self._crew.rows
+
+    def _check_idle(self) -> None:
+        self._check_open()
+        super()._check_idle()
+
     def _ready(self) -> None:
+        self._check_idle()
+        while self._crew.dropped:
+            self._crew.command("drop", self._crew.dropped.pop())
+
+    def _check_open(self) -> None:
         if self._crew.ended:
             raise self._is_closed()
-        if self._pending is not None:
-            raise EnvError(f"{self.spec.name}: recv() first, a step is under way")
-        while self._crew.dropped:
-            self._crew.command(self._timeout, "drop", self._crew.dropped.pop())
 
     def _restart(self) -> None:
         self._ready()
@@ -56,11 +66,11 @@ class ProcessVec(PythonVecs):
     @functools.cached_property
     def _missing(self) -> str:
         self._ready()
-        return str(self._crew.ask(self._timeout, "missing")[0])
+        return str(self._crew.ask("missing")[0])
 
     def _states(self) -> dict[str, Array]:
         self._ready()
-        parts = self._crew.ask(self._timeout, "state")
+        parts = self._crew.ask("state")
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _set_states(self, state: Mapping[str, Array]) -> None:
@@ -70,7 +80,7 @@ class ProcessVec(PythonVecs):
             rows = slice(first * self.spec.agents, stop * self.spec.agents)
             inner = joined(packed[first:stop] if self.spec.batch is None else packed[k : k + 1])
             parts.append({name: book[rows] for name, book in state.items() if name not in INNER} | inner)
-        self._crew.set_states(self._timeout, parts)
+        self._crew.set_states(parts)
 
     def _copy(self, source: int, targets: list[int]) -> None:
         raise EnvError(f"{self.spec.name}: workers cannot fork, because {self._missing}")
@@ -79,47 +89,69 @@ class ProcessVec(PythonVecs):
         self._ready()
         self._board.chosen[...] = self._whole(mask)
         self._crew.post(RESET)
-        self._crew.wait(self._timeout)
+        self._crew.wait()
 
     def _post(self, action: Array, segment: int, row: int) -> None:
         self._ready()
-        self._check_action(action)
+        self._check_action(action, self.rows)
         self._board.action[...] = action
         self._crew.post(STEP, segment, row)
 
     def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
-        if out is not None and id(out[0]) not in self._numbers:
-            return self._advance_foreign(action, rows)
-        self._post(action, *((0, 0) if out is None else (self._numbers[id(out[0])], out[1])))
-        return self._crew.wait(self._timeout)
-
-    def _advance_foreign(self, action: Array, rows: Step) -> int:
-        """Into rows that are not shared: through a row that is."""
-        if self._spare is None:
-            self._spare = self.allocate(1)
-        spare = self._spare.row(0)
-        finished = self._advance(action, spare, (self._spare, 0))
-        for name in ("obs", "reward", "cost", "terminated", "truncated", "valid"):
-            getattr(rows, name)[...] = getattr(spare, name)
-        if rows.action_mask is not None and spare.action_mask is not None:
-            rows.action_mask[...] = spare.action_mask
-        ended = np.flatnonzero(spare.terminated | spare.truncated)
-        rows.final_obs[ended], rows.log[ended] = spare.final_obs[ended], spare.log[ended]
+        number, t = self._where(out)
+        self._post(action, number, t)
+        finished = self._crew.wait()
+        if number == SPARE:
+            _copy(self._board.spare, rows)
         return finished
+
+    def _where(self, out: tuple[Segment, int] | None) -> tuple[int, int]:
+        """Number and row of the segment that the workers write: the spare rows for one that they do not share."""
+        return (0, 0) if out is None else (self._numbers.get(id(out[0]), SPARE), out[1])
 
     def send(self, action: Array) -> None:
         """Lets the workers step; `recv` waits for them."""
-        self._check_started("send")
+        self._check_ready("send")
         self._post(action, 0, 0)
         self._pending = self._step
 
     def recv(self) -> Step:
         """The result of the last `send`."""
         if self._pending is not None:
-            if self._crew.ended:
-                raise self._is_closed()
-            self._pending = self._step._replace(finished=self._crew.wait(self._timeout))
+            self._check_open()
+            self._pending = self._step._replace(finished=self._crew.wait())
         return super().recv()
+
+    def send_part(self, part: int, action: Array, out: tuple[Segment, int] | None = None) -> None:
+        """Lets one worker step, see `VecEnv.send_part`."""
+        self._check_started("send_part")
+        self._check_part(part)
+        if part in self._sent or self._pending is not None:
+            self._check_idle()
+        self._check_open()
+        if not self._sent:
+            self._ready()
+            self._crew.settle()
+        rows, (number, t) = self.parts[part], self._where(out)
+        self._check_action(action, rows.stop - rows.start)
+        step = (self._step if out is None else self._rows(*out)).part(rows)
+        self._board.action[rows] = action
+        if out is not None:
+            out[0].action[t, rows] = action
+        self._crew.post_one(part, STEP, number, t)
+        self._sent[part] = step
+        self._foreign[part] = number == SPARE
+
+    def recv_part(self) -> tuple[int, Step]:
+        """Waits for any worker that was sent a step, see `VecEnv.recv_part`."""
+        self._check_open()
+        if not self._sent:
+            return super().recv_part()
+        part = self._crew.wait_any(self._sent)
+        step = self._sent.pop(part)
+        if self._foreign[part]:
+            _copy(self._board.spare.part(self.parts[part]), step)
+        return part, step._replace(finished=self._crew.finished(part))
 
     def allocate(self, steps: int) -> Segment:
         """Shared memory for a segment: the workers write into it. They let go of it after it is dropped here."""
@@ -128,7 +160,7 @@ class ProcessVec(PythonVecs):
         fd, segment = share(functools.partial(segment_planes, self.spec, steps, self.num_envs, self.spec.mask_size))
         self._allocated += 1
         try:
-            self._crew.command(self._timeout, "segment", self._allocated, steps, fd=fd)
+            self._crew.command("segment", self._allocated, steps, fd=fd)
         finally:
             os.close(fd)
         self._numbers[id(segment)] = self._allocated
@@ -138,6 +170,15 @@ class ProcessVec(PythonVecs):
     def close(self) -> None:
         """Closes the environments and ends the workers; calling it again does nothing."""
         self._crew.close(min(self._timeout, CLOSE_SECONDS))
+
+
+def _copy(source: Step, target: Step) -> None:
+    for name in ("obs", "reward", "cost", "terminated", "truncated", "valid"):
+        getattr(target, name)[...] = getattr(source, name)
+    if target.action_mask is not None and source.action_mask is not None:
+        target.action_mask[...] = source.action_mask
+    ended = np.flatnonzero(source.terminated | source.truncated)
+    target.final_obs[ended], target.log[ended] = source.final_obs[ended], source.log[ended]
 
 
 def _forget(numbers: dict[int, int], dropped: list[int], key: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pufferlib_core.data import Segment
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import EnvError, ShapeError
-from pufferlib_core.native import Array
+from pufferlib_core.native import Array, pointer
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector.base import VecEnv, finite_bounds
@@ -57,6 +57,8 @@ class PythonRows:
         self._batch.reset(rows, out)
         self._return[rows], self._length[rows], self._waiting[rows] = 0.0, 0, False
         self._present[rows] = True if self._agents == 1 else self._batch.present[rows]
+        if self._agents > 1:
+            out.obs[rows[~self._present[rows]]] = np.zeros((), out.obs.dtype)
         self._allow(out)
 
     def step(self, action: Array, out: Step) -> int:
@@ -223,8 +225,8 @@ class PythonVecs(VecEnv):
             return np.ones(self.rows, np.uint8)
         return mask if self.spec.agents == 1 else np.repeat(mask.reshape(self.num_envs, -1).max(axis=1), self.spec.agents)
 
-    def _check_action(self, action: Array) -> None:
-        self._pointer(action)
+    def _check_action(self, action: Array, rows: int) -> None:
+        pointer(action, "action", self.action_dtype, (rows, *self.action_space.shape))
         if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
@@ -377,7 +379,7 @@ class PythonVec(PythonVecs):
 
     def _advance(self, action: Array, rows: Step, out: tuple[Segment, int] | None) -> int:
         self._check_open()
-        self._check_action(action)
+        self._check_action(action, self.rows)
         return self._rows_of.step(action, rows)
 
     def _check_open(self) -> None:

@@ -19,33 +19,35 @@ T = TypeVar("T")
 LINE = 64  # bytes; planes start on such a boundary, and words that are waited for lie on lines of their own
 
 STEP, RESET, COMMAND = range(3)  # kinds of orders; a command comes over the connection
+SPARE = -1  # in place of the number of a segment: the spare rows
 
 
 class Board(NamedTuple):
     """What parent and workers share besides segments.
 
-    The parent writes an order and counts each `go` up; every worker does its part and counts `left` down.
+    The parent writes orders and counts `go` of each worker up; the worker does its part and counts `left` down.
     """
 
     step: Step  # rows of all environments
+    spare: Step  # likewise, on their way into a segment that the workers do not share
     action: Array  # (N, ...)
     chosen: Array  # (N,) uint8; not 0: RESET starts a new episode
-    order: Array  # (3,) int64: kind; segment and row that STEP writes (segment 0: `step`)
-    go: Array  # (workers, 16) uint32; the first one of each line: number of the last order
-    left: Array  # (16,) uint32; the first one: workers that have not done it
-    result: Array  # (workers, 8) int64; of each line: episodes that ended in its part, and number of the order it did
+    order: Array  # (workers, 8) int64; of each line: kind, segment and row that STEP writes (0: `step`), and the
+    # worker's answer: episodes that ended, or bytes of a letter
+    go: Array  # (workers, 16) uint32; of each line: number of the last order, and of the last one that was done
+    left: Array  # (16,) uint32: orders that are not done, and how many of them the parent waits for (see park.h)
 
 
 def board_planes(spec: EnvSpec, num_envs: int, workers: int, zeros: Zeros) -> Board:
     """Memory for a board."""
     return Board(
         step_planes(spec, num_envs, spec.mask_size, zeros),
+        step_planes(spec, num_envs, spec.mask_size, zeros),
         zeros((num_envs * spec.agents, *spec.action_space.shape), action_dtype(spec.action_space)),
         zeros(num_envs * spec.agents, np.uint8),
-        zeros(3, np.int64),
+        zeros((workers, LINE // 8), np.int64),
         zeros((workers, LINE // 4), np.uint32),
         zeros(LINE // 4, np.uint32),
-        zeros((workers, LINE // 8), np.int64),
     )
 
 

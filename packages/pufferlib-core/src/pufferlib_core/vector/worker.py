@@ -20,7 +20,7 @@ import numpy as np
 from pufferlib_core.data import Segment, Zeros
 from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array, ffi, lib
-from pufferlib_core.traits import EnvSpec, Step
+from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.base import segment_planes
 from pufferlib_core.vector.python import PythonRows
 from pufferlib_core.vector.registry import env_spec
@@ -35,6 +35,11 @@ LONGEST_REPORT = 20_000  # characters; the connection takes them without a reade
 def kind_of(spec: EnvSpec) -> tuple[Any, ...]:
     """What parent and worker must agree on."""
     return spec.obs_space, spec.action_space, spec.agents, spec.turns
+
+
+def rows_of(spec: EnvSpec, first: int, stop: int) -> slice:
+    """Rows of environments `first` to `stop - 1`."""
+    return slice(first * spec.agents, stop * spec.agents)
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,12 @@ class Worker:
         self._spec = dataclasses.replace(env_spec(*job.origin), max_episode_steps=job.max_episode_steps)
         if kind_of(self._spec) != job.kind:
             raise EnvError(f"{job.origin[0]} is another environment here: its spaces or agents differ")
-        self._part = slice(job.first * self._spec.agents, job.stop * self._spec.agents)
+        self._part = rows_of(self._spec, job.first, job.stop)
         board = self._receive(functools.partial(board_planes, self._spec, job.num_envs, job.workers))
-        self._order = ffi.from_buffer("int64_t[]", board.order)
-        self._step = Step._make([*(plane if plane is None else plane[self._part] for plane in board.step[:9]), 0])
+        self._order = ffi.from_buffer("int64_t[]", board.order[job.number])
+        self._step, self._spare = board.step.part(self._part), board.spare.part(self._part)
         self._action, self._chosen = board.action[self._part], board.chosen[self._part]
         self._go, self._left = ffi.from_buffer("uint32_t[]", board.go[job.number]), ffi.from_buffer("uint32_t[]", board.left)
-        self._result = ffi.from_buffer("int64_t[]", board.result[job.number])
         self._segments: dict[int, Segment] = {}
         self._answer = b""
         self._open = True
@@ -99,8 +103,7 @@ class Worker:
         """Obeys until it is told to close, or the parent is gone."""
         number = 0  # the start itself
         while True:
-            self._result[1] = number
-            lib.puf_done(self._left)
+            lib.puf_done(self._go + 1, number, self._left)
             if not self._open:
                 return
             if not self._next(number):
@@ -118,10 +121,10 @@ class Worker:
         return True
 
     def _obey(self) -> None:
-        kind, segment, row = self._order
+        kind, segment, row = self._order[0:3]
         if kind == STEP:
-            out = self._segments[segment].row(row) if segment else self._step
-            self._result[0] = self._rows.step(self._action, out)
+            out = self._segments[segment].row(row) if segment > 0 else self._spare if segment else self._step
+            self._order[3] = self._rows.step(self._action, out)
         elif kind == RESET:
             self._rows.reset(np.flatnonzero(self._chosen), self._step)
         else:
@@ -130,15 +133,14 @@ class Worker:
     def _command(self, name: str, *arguments: Any) -> None:
         if name == "segment":
             number, steps = arguments
-            self._segments[number] = self._part_of(
-                self._receive(functools.partial(segment_planes, self._spec, steps, self._job.num_envs, self._spec.mask_size))
-            )
+            layout = functools.partial(segment_planes, self._spec, steps, self._job.num_envs, self._spec.mask_size)
+            self._segments[number] = self._receive(layout).part(self._part)
         elif name == "drop":
             del self._segments[arguments[0]]
         elif name == "ask":
             value = getattr(self._rows, arguments[0])
             self._answer = pack_state(value() if callable(value) else value)
-            self._result[0] = len(self._answer)
+            self._order[3] = len(self._answer)
         elif name == "answer":
             self._letter(arguments[0])[:] = np.frombuffer(self._answer, np.uint8)
         elif name == "set_state":
@@ -152,13 +154,3 @@ class Worker:
     def _letter(self, sizes: list[int]) -> Array:
         """This worker's bytes of a letter to or from the parent."""
         return self._receive(functools.partial(letters, sizes))[self._job.number]
-
-    def _part_of(self, segment: Segment) -> Segment:
-        planes: dict[str, Any] = {
-            "own_features": None, "final_obs": segment.final_obs[self._part], "turns": segment.turns
-        }  # fmt: skip
-        if segment.action_mask is None:
-            planes["action_mask"] = None
-        for name in {field.name for field in dataclasses.fields(segment)} - planes.keys():
-            planes[name] = getattr(segment, name)[:, self._part]
-        return Segment(**planes)

@@ -1,4 +1,4 @@
-"""Conformance suites for third parties."""
+"""The contract of environments."""
 
 from __future__ import annotations
 
