@@ -157,9 +157,8 @@ class SpaceTree:
             return rows.reshape(n, self.width)
         result = np.empty((n, self.width), np.float32) if out is None else out
         target = pointer(result, "out", np.float32, (n, self.width), out=True)
-        done = lib.puf_features(
-            self._c_leaves, len(self._c_leaves), self._bytes(rows, n), n, self.row_bytes, target, self.width
-        )
+        parts, data = self._c_leaves, self._bytes(rows, n)
+        done = lib.puf_features(parts, len(parts), data, n, self.row_bytes, target, self.width)
         if check(done, "features") < n:
             self.validate(rows, "obs")
         return result
@@ -216,9 +215,9 @@ def _columns(space: Space, values: list[Any]) -> Iterator[list[Any]]:
 def _joined_bytes(parts: list[Any], leaf: Leaf) -> Any:
     """One part of several observations as an array, where joining their bytes makes one: the fastest way for small parts."""
     first = parts[0]
-    kind, same = (np.ndarray, _dtype_of) if leaf.shape else (np.generic, type)
-    if not isinstance(first, kind) or first.shape != leaf.shape or leaf.bytes > JOINED:
+    if not isinstance(first, (np.ndarray, np.generic)) or first.shape != leaf.shape or leaf.bytes > JOINED:
         return parts
+    same = _dtype_of if isinstance(first, np.ndarray) else type
     try:
         if [*map(same, parts)].count(same(first)) == len(parts):
             return np.frombuffer(b"".join(parts), first.dtype).reshape(len(parts), *leaf.shape)
