@@ -1,6 +1,6 @@
 """Measures other frameworks beside this one on this machine: `uv run python benchmarks/compare.py`.
 
-Each peer is installed into an environment of its own below build/peers (their versions of numpy exclude each other); one that
+Each peer is installed into an environment of its own below build/compare (their versions of numpy exclude each other); one that
 does not install is skipped, and its rows say so. Every measurement is a process of its own, and one of this framework precedes
 each one of a peer. Writes benchmarks/results/compare-<machine>.json and the figures of docs/explanation/comparison.md.
 
@@ -80,7 +80,7 @@ SIMULATORS = (
 
 def install_one(name: str) -> str | None:
     """Interpreter of the environment `name`; None if it does not install."""
-    folder = ROOT / "build/peers" / name
+    folder = ROOT / "build/compare" / name
     subprocess.run(["uv", "venv", "-q", "--allow-existing", "--python", sys.executable, str(folder)], check=True)
     done = subprocess.run(["uv", "pip", "install", "-q", "--python", str(folder), *ENVIRONMENTS[name]])
     return str(folder / "bin/python") if done.returncode == 0 else None

@@ -1,6 +1,6 @@
 """Packed rows beside those of the original PufferLib: `uv run --group dev python benchmarks/original_emulation.py`.
 
-The original (2.0.2, the last one with a wheel) is installed into build/peers/pufferlib. Both pack the same nested observations:
+The original (2.0.2, the last one with a wheel) is installed into build/compare/pufferlib. Both pack the same nested observations:
 where layouts are equal the bytes must be, elsewhere every part must hold the same numbers; status 1 if one does not.
 Times of both are taken in turn; writes docs/explanation/emulation.md.
 """
@@ -60,7 +60,7 @@ def differences(tree: SpaceTree, rows: np.ndarray, theirs: dict[str, Any]) -> li
     if theirs["layout"]["bytes"] != tree.row_bytes:
         found.append(f"{tree.row_bytes} bytes here, {theirs['layout']['bytes']} there")
     if not found and packed.tobytes() != rows.tobytes():
-        raise SystemExit("equal layouts hold other bytes")
+        raise SystemExit("rows of equal layout hold other bytes")
     return found
 
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from pufferlib_core.data import aligned_zeros
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
@@ -68,7 +69,7 @@ def test_jax_copies_a_part_with_equal_bits(dtype):
 
 def test_features_are_shared_with_both():
     tree = SpaceTree(SPACE)
-    features = tree.features(views()[0])
+    features = tree.features(views()[0], out=aligned_zeros((16, tree.width), np.float32))  # JAX shares what is aligned
     assert torch.from_dlpack(features).data_ptr() == features.ctypes.data
     shared = jax.dlpack.from_dlpack(features, copy=False)
     assert shared.unsafe_buffer_pointer() == features.ctypes.data
