@@ -112,7 +112,7 @@ def main() -> None:
         ("a Python observation into a row, microseconds", f"{python['rows']:.2f}"),
         ("Gymnasium's `flatten` of it over that", f"{python['flatten'] / python['rows']:.1f}"),
     ]
-    text = f"{processor()}, the best of repetitions.\n\n{table(('', 'measured'), rows)}"
+    text = f"{processor()}, medians of rounds.\n\n{table(('', 'measured'), rows)}"
     replace(ROOT / Path("docs/explanation/emulation.md"), text)
     print(text)
 

@@ -1,6 +1,6 @@
 """Packed rows beside those of the original PufferLib: `uv run --group dev python benchmarks/original_emulation.py`.
 
-The original (2.0.2, the last one with a wheel) is installed into build/compare/pufferlib. Both pack the same observations; where
+The original (2.0.2, the last one with a wheel) is installed into build/compare. Both pack the same observations; where
 layouts are equal the bytes must be, elsewhere every part must hold the same numbers; status 1 if one does not.
 Times of both are taken in turn; writes docs/explanation/emulation.md.
 """
