@@ -1,6 +1,6 @@
 """Measures other frameworks beside this one on this machine: `uv run python benchmarks/compare.py`.
 
-Each peer is installed into an environment of its own below build/peers (their versions of numpy exclude each other); one that
+Each peer is installed into an environment of its own below build/compare (their versions of numpy exclude each other); one that
 does not install is skipped, and its rows say so. Every measurement is a process of its own, and one of this framework precedes
 each one of a peer. Writes benchmarks/results/compare-<machine>.json and the figures of docs/explanation/comparison.md.
 
@@ -78,14 +78,20 @@ SIMULATORS = (
 )  # fmt: skip
 
 
+def install_one(name: str) -> str | None:
+    """Interpreter of the environment `name`; None if it does not install."""
+    folder = ROOT / "build/compare" / name
+    subprocess.run(["uv", "venv", "-q", "--allow-existing", "--python", sys.executable, str(folder)], check=True)
+    done = subprocess.run(["uv", "pip", "install", "-q", "--python", str(folder), *ENVIRONMENTS[name]])
+    return str(folder / "bin/python") if done.returncode == 0 else None
+
+
 def install() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Interpreter and versions of each environment that installs; ours is the one that runs this."""
     pythons, versions = {"ours": sys.executable}, {}
-    for name, packages in ENVIRONMENTS.items():
-        folder = ROOT / "build/peers" / name
-        subprocess.run(["uv", "venv", "-q", "--allow-existing", "--python", sys.executable, str(folder)], check=True)
-        if subprocess.run(["uv", "pip", "install", "-q", "--python", str(folder), *packages]).returncode == 0:
-            pythons[name] = str(folder / "bin/python")
+    for name in ENVIRONMENTS:
+        if python := install_one(name):
+            pythons[name] = python
     for name, python in pythons.items():
         wanted = [package.split("==")[0] for package in ENVIRONMENTS.get(name, ("pufferlib-core",))]
         code = (

@@ -120,10 +120,10 @@ def isa_figures(results: Results) -> str:
     return table(("one core, over `serial`", *(f"`{name}`" for name in others)), rows)
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str, mark: str = "figures") -> None:
     """Puts text between the marks of a file."""
     marked = re.sub(
-        r"(<!-- figures -->\n).*?(<!-- /figures -->)", lambda m: f"{m[1]}{text}\n{m[2]}", path.read_text(), flags=re.DOTALL
+        rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m: f"{m[1]}{text}\n{m[2]}", path.read_text(), flags=re.DOTALL
     )
     path.write_text(marked)
 

@@ -86,7 +86,7 @@ def gates(seeds: int) -> list[Gate]:
         ),
         Gate(
             name="peers",
-            about="torch back end and Stable-Baselines3, in an environment of its own",
+            about="torch back end; Stable-Baselines3, torch and JAX as clients; in an environment of their own",
             command=[os.environ.get("UV", "uv"), "run", "--group", "dev", "--group", "peers", "pytest", "tests/peers"],
             env={"UV_PROJECT_ENVIRONMENT": "build/peers"},
             closing=True,

@@ -90,6 +90,46 @@ def test_packing_is_bit_exact_and_views_see_the_parts(space, n, seed):
         space.validate(sample)
 
 
+@pytest.mark.parametrize(
+    ("part", "values", "expected"),
+    [
+        (Discrete(5), [np.int64(3), np.int64(1)], [3, 1]),
+        (Discrete(5), [3, np.int64(1)], [3, 1]),
+        (Discrete(5), [np.int64(3), np.int32(1)], [3, 1]),
+        (Discrete(5), [np.array(3), np.array(1)], [3, 1]),
+        (Box(0, 9, (), "float32"), [np.float64(0.5), np.float64(2)], [0.5, 2]),
+        (Box(0, 9, (2,), "float32"), [np.ones(2), np.arange(2.0)], [[1, 1], [0, 1]]),
+        (Box(0, 9, (2,), "float32"), [np.ones(2, np.float32), np.arange(2)], [[1, 1], [0, 1]]),
+        (Box(0, 9, (2,), "float32"), [np.ones(2, ">f4"), np.arange(2).astype(">f4")], [[1, 1], [0, 1]]),
+        (Box(0, 9, (2,), "float32"), [np.ones(4)[::2], np.arange(4.0)[::2]], [[1, 1], [0, 2]]),
+        (Box(0, 9, (2,), "float32"), [[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+        (Box(0, 9, (2, 2), "int16"), [np.arange(4).reshape(2, 2).T, np.zeros((2, 2))], [[[0, 2], [1, 3]], [[0, 0], [0, 0]]]),
+        (Box(0, 9, (2000,), "uint8"), [np.ones(2000, np.uint8), np.full(2000, 2.0)], [[1] * 2000, [2] * 2000]),
+    ],
+)
+def test_python_observations_are_cast_into_rows(part, values, expected):
+    tree = SpaceTree(Dict({"x": Tuple([part]), "y": Discrete(2)}))
+    rows = tree.empty(4)
+    tree.write(rows, [3, 1], [{"x": (value,), "y": 1} for value in values])
+    assert rows["x"]["f0"][[3, 1]].tolist() == expected
+    assert rows["y"].tolist() == [0, 1, 0, 1]
+    assert not rows["x"]["f0"][[0, 2]].any()
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        (Box(0, 9, (2, 3), "float32"), [np.ones((3, 2), np.float32)] * 2),  # as many bytes, but not the shape
+        (Box(0, 9, (4,), "float32"), [np.ones(3, np.float32), np.ones(4, np.float32)]),
+        (Discrete(3), [np.array([1, 0]), np.array([1, 0])]),
+    ],
+)
+def test_python_observations_of_another_shape_are_refused(part, values):
+    tree = SpaceTree(Dict({"x": part}))
+    with pytest.raises(ValueError, match=r"broadcast|inhomogeneous|sequence"):
+        tree.write(tree.empty(2), None, [{"x": value} for value in values])
+
+
 @many
 @given(nested, st.integers(1, 40), st.integers(0, 2**32))
 def test_features_are_numbers_and_one_hot_choices(space, n, seed):

@@ -6,8 +6,9 @@ A `SpaceTree` is a space compiled once: a row is a C struct with a field for eac
 from __future__ import annotations
 
 import functools
+import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,16 +39,12 @@ class Leaf(NamedTuple):
     shape: tuple[int, ...]
     offset: int  # bytes
     choices: tuple[int, ...]  # of each component; empty: numbers
-
-    @property
-    def bytes(self) -> int:
-        """In one row."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+    bytes: int  # in one row
 
     @property
     def width(self) -> int:
         """Numbers that a network reads."""
-        return sum(self.choices) if self.choices else int(np.prod(self.shape, dtype=np.int64))
+        return sum(self.choices) if self.choices else self.bytes // self.dtype.itemsize
 
 
 class SpaceTree:
@@ -76,7 +73,8 @@ class SpaceTree:
             dtype, more = dtype.fields[_field(key)][:2]
             offset += more
         base, shape = (dtype.base, dtype.shape) if path else (self.dtype, self.shape)
-        return Leaf(path, space, base, shape, offset, () if isinstance(space, Box) else space.nvec)
+        choices = () if isinstance(space, Box) else space.nvec
+        return Leaf(path, space, base, shape, offset, choices, math.prod(shape) * base.itemsize)
 
     def empty(self, rows: int) -> Array:
         """Zeroed rows, 64-byte aligned."""
@@ -145,11 +143,8 @@ class SpaceTree:
         if not values:
             return
         where = slice(None) if which is None else which
-        for leaf in self.leaves:
-            parts = values
-            for key in leaf.path:
-                parts = [part[key] for part in parts]
-            self.view(rows, leaf.path)[where] = _column(parts, leaf)
+        for leaf, parts in zip(self.leaves, _columns(self.space, values), strict=True):
+            self.view(rows, leaf.path)[where] = _joined_bytes(parts, leaf)
 
     def features(self, rows: Array, out: Array | None = None) -> Array:
         """What a network reads: float32 (N, width), numbers as they are, choices as 0 and 1; a view where that is possible.
@@ -162,9 +157,8 @@ class SpaceTree:
             return rows.reshape(n, self.width)
         result = np.empty((n, self.width), np.float32) if out is None else out
         target = pointer(result, "out", np.float32, (n, self.width), out=True)
-        done = lib.puf_features(
-            self._c_leaves, len(self._c_leaves), self._bytes(rows, n), n, self.row_bytes, target, self.width
-        )
+        parts, data = self._c_leaves, self._bytes(rows, n)
+        done = lib.puf_features(parts, len(parts), data, n, self.row_bytes, target, self.width)
         if check(done, "features") < n:
             self.validate(rows, "obs")
         return result
@@ -209,13 +203,23 @@ class SpaceTree:
         return ffi.cast("void *", rows.ctypes.data)
 
 
-def _column(parts: list[Any], leaf: Leaf) -> Any:
-    """One part of several observations as an array; joining the bytes of small arrays is the fastest way to one."""
+def _columns(space: Space, values: list[Any]) -> Iterator[list[Any]]:
+    """Every flat part of several observations, in the order of `leaves`."""
+    if isinstance(space, Flat):
+        yield values
+        return
+    for key, part in space.children():
+        yield from _columns(part, [value[key] for value in values])
+
+
+def _joined_bytes(parts: list[Any], leaf: Leaf) -> Any:
+    """One part of several observations as an array, where joining their bytes makes one: the fastest way for small parts."""
     first = parts[0]
-    if not leaf.shape or not isinstance(first, np.ndarray) or leaf.bytes > JOINED:
+    if not isinstance(first, (np.ndarray, np.generic)) or first.shape != leaf.shape or leaf.bytes > JOINED:
         return parts
+    same = _dtype_of if isinstance(first, np.ndarray) else type
     try:
-        if len(set(map(_dtype_of, parts))) == 1:
+        if [*map(same, parts)].count(same(first)) == len(parts):
             return np.frombuffer(b"".join(parts), first.dtype).reshape(len(parts), *leaf.shape)
     except (AttributeError, TypeError, ValueError, BufferError):
         pass  # not all arrays, not contiguous or not of this size: numpy decides

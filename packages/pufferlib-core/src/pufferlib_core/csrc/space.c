@@ -1,6 +1,7 @@
 #include "puffer/space.h"
 
-enum { BLOCK = 64 }; /* rows whose parts are moved together, so that they are still in the first cache */
+/* Bytes of rows whose parts are moved together, so that they are still in the first cache, and the fewest rows. */
+enum { BLOCK = 8192, LEAST = 16 };
 
 static int fits(const puf_field *fields, int32_t count, int64_t n, const void *rows, int64_t row_bytes) {
     if (n < 0 || row_bytes < 1 || rows == NULL || (count > 0 && fields == NULL)) { return 0; }
@@ -11,40 +12,83 @@ static int fits(const puf_field *fields, int32_t count, int64_t n, const void *r
     return 1;
 }
 
-/* n parts of `bytes` from one place to another, with their distances, four at a time. Constant sizes become single moves. */
-PUF_INLINE void move(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n, size_t bytes) {
-    for (; n >= 4; n -= 4, to += 4 * to_step, from += 4 * from_step) {
-        puf_copy(to, from, bytes);
-        puf_copy(to + to_step, from + from_step, bytes);
-        puf_copy(to + 2 * to_step, from + 2 * from_step, bytes);
-        puf_copy(to + 3 * to_step, from + 3 * from_step, bytes);
-    }
-    for (; n > 0; n--, to += to_step, from += from_step) { puf_copy(to, from, bytes); }
+PUF_INLINE void move_one(unsigned char *to, const unsigned char *from, size_t head, size_t at, size_t tail) {
+    puf_copy(to, from, head);
+    if (tail > 0) { puf_copy(to + at, from + at, tail); }
 }
 
-static void move_any(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n, int64_t bytes) {
-    switch (bytes) {
-    case 1: move(to, to_step, from, from_step, n, 1); break;
-    case 2: move(to, to_step, from, from_step, n, 2); break;
-    case 4: move(to, to_step, from, from_step, n, 4); break;
-    case 8: move(to, to_step, from, from_step, n, 8); break;
-    case 12: move(to, to_step, from, from_step, n, 12); break;
-    case 16: move(to, to_step, from, from_step, n, 16); break;
-    case 32: move(to, to_step, from, from_step, n, 32); break;
-    case 36: move(to, to_step, from, from_step, n, 36); break;
-    case 64: move(to, to_step, from, from_step, n, 64); break;
-    default: move(to, to_step, from, from_step, n, (size_t)bytes);
+/* The first `head` and the last `tail` bytes of n parts, which may overlap; both are constants. */
+PUF_INLINE void move_constant(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n,
+                              size_t bytes, size_t head, size_t tail) {
+    const size_t at = bytes - tail;
+    for (; n >= 4; n -= 4, to += 4 * to_step, from += 4 * from_step) {
+        move_one(to, from, head, at, tail);
+        move_one(to + to_step, from + from_step, head, at, tail);
+        move_one(to + 2 * to_step, from + 2 * from_step, head, at, tail);
+        move_one(to + 3 * to_step, from + 3 * from_step, head, at, tail);
+    }
+    for (; n > 0; n--, to += to_step, from += from_step) { move_one(to, from, head, at, tail); }
+}
+
+/* Parts of head <= bytes < 2 * head with the smallest tail that covers the rest. */
+PUF_INLINE void move_head(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n,
+                          size_t bytes, size_t head) {
+    const size_t rest = bytes - head;
+    if (rest == 0) {
+        move_constant(to, to_step, from, from_step, n, head, head, 0);
+    } else if (head > 4 && rest <= 4) {
+        move_constant(to, to_step, from, from_step, n, bytes, head, 4);
+    } else if (head > 8 && rest <= 8) {
+        move_constant(to, to_step, from, from_step, n, bytes, head, 8);
+    } else if (head > 16 && rest <= 16) {
+        move_constant(to, to_step, from, from_step, n, bytes, head, 16);
+    } else {
+        move_constant(to, to_step, from, from_step, n, bytes, head, head);
     }
 }
+
+enum { LONG = 512 }; /* bytes from which a call of memcpy pays */
+
+static void move(unsigned char *to, int64_t to_step, const unsigned char *from, int64_t from_step, int64_t n,
+                        int64_t part_bytes) {
+    const size_t bytes = (size_t)part_bytes;
+    if (part_bytes == to_step && part_bytes == from_step) {
+        puf_copy(to, from, bytes * (size_t)n);
+    } else if (bytes >= LONG) {
+        for (; n > 0; n--, to += to_step, from += from_step) { puf_copy(to, from, bytes); }
+    } else if (bytes >= 64) {
+        for (; n > 0; n--, to += to_step, from += from_step) {
+            for (size_t at = 0; at < bytes - 64; at += 64) { puf_copy(to + at, from + at, 64); }
+            puf_copy(to + bytes - 64, from + bytes - 64, 64);
+        }
+    } else if (bytes >= 32) {
+        move_head(to, to_step, from, from_step, n, bytes, 32);
+    } else if (bytes >= 16) {
+        move_head(to, to_step, from, from_step, n, bytes, 16);
+    } else if (bytes >= 8) {
+        move_head(to, to_step, from, from_step, n, bytes, 8);
+    } else if (bytes >= 4) {
+        move_head(to, to_step, from, from_step, n, bytes, 4);
+    } else if (bytes >= 2) {
+        move_head(to, to_step, from, from_step, n, bytes, 2);
+    } else {
+        move_head(to, to_step, from, from_step, n, bytes, 1);
+    }
+}
+
+/* How many rows of these are moved together. */
+static int64_t block_of(int64_t row_bytes) { return row_bytes < BLOCK / LEAST ? BLOCK / row_bytes : LEAST; }
 
 int puf_pack(const puf_field *fields, int32_t count, int64_t n, void *rows, int64_t row_bytes) {
     if (!fits(fields, count, n, rows, row_bytes)) { return PUF_EINVAL; }
-    for (int64_t first = 0; first < n; first += BLOCK) {
-        const int64_t rest = n - first < BLOCK ? n - first : BLOCK;
+    const int64_t block = block_of(row_bytes);
+    for (int64_t first = 0; first < n; first += block) {
+        const int64_t rest = n - first < block ? n - first : block;
         unsigned char *row = (unsigned char *)rows + first * row_bytes;
         for (int32_t k = 0; k < count; k++) {
             const puf_field *f = &fields[k];
-            move_any(row + f->offset, row_bytes, (const unsigned char *)f->data + first * f->bytes, f->bytes, rest, f->bytes);
+            const unsigned char *from = (const unsigned char *)f->data + first * f->bytes;
+            move(row + f->offset, row_bytes, from, f->bytes, rest, f->bytes);
         }
     }
     return PUF_OK;
@@ -52,12 +96,14 @@ int puf_pack(const puf_field *fields, int32_t count, int64_t n, void *rows, int6
 
 int puf_unpack(const puf_field *fields, int32_t count, int64_t n, const void *rows, int64_t row_bytes) {
     if (!fits(fields, count, n, rows, row_bytes)) { return PUF_EINVAL; }
-    for (int64_t first = 0; first < n; first += BLOCK) {
-        const int64_t rest = n - first < BLOCK ? n - first : BLOCK;
+    const int64_t block = block_of(row_bytes);
+    for (int64_t first = 0; first < n; first += block) {
+        const int64_t rest = n - first < block ? n - first : block;
         const unsigned char *row = (const unsigned char *)rows + first * row_bytes;
         for (int32_t k = 0; k < count; k++) {
             const puf_field *f = &fields[k];
-            move_any((unsigned char *)f->data + first * f->bytes, f->bytes, row + f->offset, row_bytes, rest, f->bytes);
+            unsigned char *to = (unsigned char *)f->data + first * f->bytes;
+            move(to, f->bytes, row + f->offset, row_bytes, rest, f->bytes);
         }
     }
     return PUF_OK;
@@ -66,34 +112,41 @@ int puf_unpack(const puf_field *fields, int32_t count, int64_t n, const void *ro
 static const int32_t SIZE[PUF_NUMBERS] = {4, 8, 1, 1, 2, 2, 4, 4, 8, 8};
 
 /* `count` numbers of each of n rows as float32, rounded to the nearest. */
-#define CONVERTER(name, type) \
-    static void name(const unsigned char *from, int64_t row_bytes, int64_t n, int64_t count, float *PUF_RESTRICT to, int64_t width) { \
+#define NUMBERS(name, type) \
+    static void name(float *PUF_RESTRICT to, int64_t width, const unsigned char *PUF_RESTRICT from, int64_t row_bytes, int64_t n, \
+                     int64_t count) { \
         for (int64_t i = 0; i < n; i++) { \
             const type *row = (const type *)(const void *)(from + i * row_bytes); \
             for (int64_t k = 0; k < count; k++) { to[i * width + k] = (float)row[k]; } \
         } \
     }
-CONVERTER(from_f32, float)
-CONVERTER(from_f64, double)
-CONVERTER(from_i8, int8_t)
-CONVERTER(from_u8, uint8_t)
-CONVERTER(from_i16, int16_t)
-CONVERTER(from_u16, uint16_t)
-CONVERTER(from_i32, int32_t)
-CONVERTER(from_u32, uint32_t)
-CONVERTER(from_i64, int64_t)
-CONVERTER(from_u64, uint64_t)
+NUMBERS(numbers_f64, double)
+NUMBERS(numbers_i8, int8_t)
+NUMBERS(numbers_u8, uint8_t)
+NUMBERS(numbers_i16, int16_t)
+NUMBERS(numbers_u16, uint16_t)
+NUMBERS(numbers_i32, int32_t)
+NUMBERS(numbers_u32, uint32_t)
+NUMBERS(numbers_i64, int64_t)
+NUMBERS(numbers_u64, uint64_t)
 
-typedef void (*converter)(const unsigned char *, int64_t, int64_t, int64_t, float *, int64_t);
-static const converter CONVERT[PUF_NUMBERS] = {from_f32, from_f64, from_i8, from_u8, from_i16, from_u16, from_i32, from_u32, from_i64, from_u64};
+static void numbers_f32(float *PUF_RESTRICT to, int64_t width, const unsigned char *PUF_RESTRICT from, int64_t row_bytes,
+                        int64_t n, int64_t count) {
+    move((unsigned char *)to, 4 * width, from, row_bytes, n, 4 * count);
+}
+
+typedef void (*converter)(float *, int64_t, const unsigned char *, int64_t, int64_t, int64_t);
+static const converter NUMBERS_OF[PUF_NUMBERS] = {numbers_f32, numbers_f64, numbers_i8,  numbers_u8,  numbers_i16,
+                                                  numbers_u16, numbers_i32, numbers_u32, numbers_i64, numbers_u64};
 
 /* Puts a 1 at the choice of each of n rows, whose numbers are 0. Returns the first row whose choice is none of them, or n. */
 #define CHOOSER(name, type) \
     static int64_t name(const unsigned char *from, int64_t row_bytes, int64_t n, const puf_leaf *l, float *to, int64_t width) { \
+        const uint64_t start = (uint64_t)l->start, choices = (uint64_t)l->choices; \
         for (int64_t i = 0; i < n; i++) { \
-            const int64_t choice = (int64_t)*(const type *)(const void *)(from + i * row_bytes) - l->start; \
-            if (choice < 0 || choice >= l->choices) { return i; } \
-            to[i * width + choice] = 1.0f; \
+            const uint64_t choice = (uint64_t)*(const type *)(const void *)(from + i * row_bytes) - start; \
+            if (choice >= choices) { return i; } \
+            to[i * width + (int64_t)choice] = 1.0f; \
         } \
         return n; \
     }
@@ -119,20 +172,23 @@ int64_t puf_features(const puf_leaf *leaves, int32_t count, const void *rows, in
                      int64_t width) {
     if (leaves == NULL || rows == NULL || out == NULL || n < 0 || row_bytes < 1) { return PUF_EINVAL; }
     int64_t wide = 0, good = n;
+    int choices = 0;
     for (int32_t k = 0; k < count; k++) {
         if (!legal(&leaves[k], row_bytes)) { return PUF_EINVAL; }
         wide += leaves[k].choices > 0 ? leaves[k].choices : leaves[k].count;
+        choices |= leaves[k].choices > 0;
     }
     if (wide != width) { return PUF_EINVAL; }
-    for (int64_t first = 0; first < n && good == n; first += BLOCK) {
-        const int64_t rest = n - first < BLOCK ? n - first : BLOCK;
+    const int64_t block = block_of(row_bytes > 4 * width ? row_bytes : 4 * width);
+    for (int64_t first = 0; first < n && good == n; first += block) {
+        const int64_t rest = n - first < block ? n - first : block;
         const unsigned char *row = (const unsigned char *)rows + first * row_bytes;
         float *at = out + first * width;
-        puf_zero(at, (size_t)(rest * width) * 4);
+        if (choices) { puf_zero(at, (size_t)(rest * width) * 4); }
         for (int32_t k = 0; k < count; k++) {
             const puf_leaf *l = &leaves[k];
             if (l->choices == 0) {
-                CONVERT[l->number](row + l->offset, row_bytes, rest, l->count, at, width);
+                NUMBERS_OF[l->number](at, width, row + l->offset, row_bytes, rest, l->count);
                 at += l->count;
                 continue;
             }

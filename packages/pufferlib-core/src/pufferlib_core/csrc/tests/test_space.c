@@ -88,8 +88,30 @@ static void number_types(void) {
     }
 }
 
+/* Parts of every length up to 200 bytes between two guards, out of the rows and back. */
+static void lengths(void) {
+    enum { N = 9, MOST = 200 };
+    for (int bytes = 1; bytes <= MOST; bytes++) {
+        const int64_t row_bytes = bytes + 2;
+        unsigned char *part = (unsigned char *)block((size_t)(N * bytes)), *rows = (unsigned char *)block((size_t)(N * row_bytes));
+        for (int i = 0; i < N * bytes; i++) { part[i] = (unsigned char)(31 * i + bytes); }
+        memset(rows, 0xA5, (size_t)(N * row_bytes));
+        const puf_field field = {part, bytes, 1};
+        CHECK(puf_pack(&field, 1, N, rows, row_bytes) == PUF_OK);
+        for (int i = 0; i < N; i++) {
+            const unsigned char *row_i = rows + i * row_bytes;
+            CHECK(row_i[0] == 0xA5 && row_i[bytes + 1] == 0xA5 && memcmp(row_i + 1, part + i * bytes, (size_t)bytes) == 0);
+        }
+        memset(part, 0, (size_t)(N * bytes));
+        CHECK(puf_unpack(&field, 1, N, rows, row_bytes) == PUF_OK);
+        for (int i = 0; i < N * bytes; i++) { CHECK(part[i] == (unsigned char)(31 * i + bytes)); }
+        free(part), free(rows);
+    }
+}
+
 int main(void) {
     round_trip();
     number_types();
+    lengths();
     return failures != 0;
 }
