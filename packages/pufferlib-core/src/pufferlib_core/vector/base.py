@@ -13,7 +13,7 @@ from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError, UnknownName
 from pufferlib_core.native import Array, pointer
 from pufferlib_core.seeding import check_seed
-from pufferlib_core.spaces import Box
+from pufferlib_core.spaces import Box, Mixed
 from pufferlib_core.traits import EPISODE, ActionSpace, EnvSpec, Step
 
 AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
@@ -21,7 +21,15 @@ AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
 
 def action_dtype(space: ActionSpace) -> np.dtype[Any]:
     """Of the arrays that hold actions."""
+    if isinstance(space, Mixed):
+        return space.dtype
     return np.dtype(np.float32 if isinstance(space, Box) else np.int32)
+
+
+def choices_of(action: Array) -> Array:
+    """The choices of actions: themselves, or that part of records, as a view."""
+    part: Array = action if action.dtype.names is None else action["choices"]
+    return part
 
 
 def step_planes(spec: EnvSpec, num_envs: int, mask_size: int, zeros: Zeros) -> Step:
@@ -187,9 +195,10 @@ class VecEnv(ABC):
 
     def _refuse(self, action: Array) -> None:
         nvec = () if isinstance(self.action_space, Box) else self.action_space.nvec
-        wrong = np.argwhere((action < 0) | (action >= np.asarray(nvec if self.action_space.shape else nvec[0])))
+        chosen = choices_of(action)
+        wrong = np.argwhere((chosen < 0) | (chosen >= np.asarray(nvec)))
         at = wrong[0].tolist() if len(wrong) else []
-        raise EnvError(f"{self.spec.name}: action{at} = {action[tuple(at)] if at else '?'} is outside its space {nvec}")
+        raise EnvError(f"{self.spec.name}: action{at} = {chosen[tuple(at)] if at else '?'} is outside its space {nvec}")
 
     def send(self, action: Array) -> None:
         """Steps; `recv` returns the result."""

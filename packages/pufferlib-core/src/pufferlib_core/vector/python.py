@@ -13,7 +13,7 @@ from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.base import VecEnv
+from pufferlib_core.vector.base import VecEnv, choices_of
 from pufferlib_core.vector.each import EachEnv
 from pufferlib_core.vector.parallel import EachParallel
 
@@ -138,7 +138,7 @@ class PythonVecs(VecEnv):
         super().__init__(spec, num_envs, autoreset, seed, first_stream, spec.mask_size)
         self._times_restored = 0
         space = spec.action_space  # negative actions are above every limit when taken as unsigned
-        self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32).reshape(space.shape)
+        self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32)
 
     @property
     def _words(self) -> tuple[int, ...]:
@@ -153,7 +153,7 @@ class PythonVecs(VecEnv):
 
     def _check_action(self, action: Array) -> None:
         self._pointer(action)
-        if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
+        if self._limit is not None and (choices_of(action).view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
     def state(self) -> dict[str, Array]:
