@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from envs_by_name import ARCHER
+from envs_by_name import ARCHER, Team
 from pufferlib_core import check_env, evaluate, make_vec, train
-from pufferlib_core.errors import EnvError, ShapeError
+from pufferlib_core.adapters._common import resolve
+from pufferlib_core.checkpoint import load_checkpoint
+from pufferlib_core.errors import ConfigError, EnvError, ShapeError
+from pufferlib_core.loops.evaluate import policy_of
 from pufferlib_core.policies import PolicySpec
-from pufferlib_core.spaces import Box, Mixed, MultiDiscrete
+from pufferlib_core.spaces import Box, Discrete, Mixed, MultiDiscrete, Tuple
 from pufferlib_core.vector import env_spec
 
 OPTIONS = {
@@ -82,9 +87,6 @@ def test_both_parts_are_learnt_and_the_run_continues(tmp_path, env):
 
 
 def test_checkpoints_hold_the_space_and_the_same_actions(tmp_path):
-    from pufferlib_core.checkpoint import load_checkpoint
-    from pufferlib_core.loops.evaluate import policy_of
-
     run = train("envs_by_name:Archer", timesteps=2048, options=OPTIONS, out=str(tmp_path))
     saved = load_checkpoint(run.checkpoint)
     policy = policy_of(saved)
@@ -111,6 +113,33 @@ def test_workers_and_threads_change_no_bit(tmp_path):
     assert saved[0] == saved[1]
 
 
-def test_c_tables_take_one_kind():
+class Choir(Team):
+    """Agents say a number and whether to listen."""
+
+    heard: ClassVar[list[dict[str, tuple[int, np.ndarray]]]] = []
+
+    def action_space(self, agent):
+        return Tuple([Box(-1, 1, (1,)), Discrete(2)])
+
+    def step(self, actions):
+        self.heard.append(actions)
+        return super().step({agent: listen for agent, (_, listen) in actions.items()})
+
+
+def test_agents_get_their_own_form(monkeypatch):
+    monkeypatch.setattr(sys.modules["envs_by_name"], "Choir", Choir, raising=False)
+    vec = make_vec("envs_by_name:Choir", num_envs=1)
+    vec.reset()
+    action = np.zeros(3, vec.action_dtype)
+    action["choices"][:, 0], action["numbers"][:, 0] = [1, 0, 0], [-0.5, 3, 0]
+    vec.step(action)
+    assert {agent: (number.tolist(), listen) for agent, (number, listen) in Choir.heard[-1].items()} == {
+        "a": ([-0.5], 1), "b": ([1.0], 0),
+    }  # fmt: skip
+
+
+def test_c_tables_and_adapters_take_one_kind():
     with pytest.raises(EnvError, match="choices or numbers, not both"):
         replace(ARCHER, batch=None, masks=False, table=lambda isa: 0)
+    with pytest.raises(ConfigError, match="archer: adapters do not take actions that mix choices and numbers"):
+        resolve(ARCHER, None)
