@@ -79,10 +79,10 @@ def test_choices_out_of_range_are_named(workers):
 
 @pytest.mark.parametrize("env", ["envs_by_name:Archer", "envs_by_name:ARCHER"])
 def test_both_parts_are_learnt_and_the_run_continues(tmp_path, env):
-    run = train(env, timesteps=65_536, options=OPTIONS, out=str(tmp_path))
+    run = train(env, timesteps=32_768, options=OPTIONS, out=str(tmp_path))
     assert evaluate(env, run.checkpoint, episodes=64)["episode_return_mean"] > 7.0  # of 8; choices alone earn 4
-    more = train(resume=run.checkpoint, timesteps=65_536 + 2048, out=str(tmp_path))
-    assert more.summary["steps"] == 65_536 + 2048
+    more = train(resume=run.checkpoint, timesteps=32_768 + 2048, out=str(tmp_path))
+    assert more.summary["steps"] == 32_768 + 2048
     assert evaluate(env, more.checkpoint, episodes=64)["episode_return_mean"] > 7.0
 
 
