@@ -16,7 +16,8 @@ from pufferlib_core.errors import ConfigError, NonFiniteError
 from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool, lib
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Discrete, MultiDiscrete
+from pufferlib_core.spaces import Box, Discrete, Mixed, MultiDiscrete
+from pufferlib_core.vector.base import action_dtype
 
 T, N, WIDTH = 16, 24, 5
 CASES = {  # action space, policy, PPO, masks
@@ -24,6 +25,7 @@ CASES = {  # action space, policy, PPO, masks
     "relu, separate": (Discrete(3), {"activation": "relu", "separate": True}, {"value_clip": 0.2}, False),
     "choices with masks": (MultiDiscrete([2, 4]), {}, {"entropy_coef": 0.02, "dual_clip": 3.0}, True),
     "numbers": (Box(-1, 1, (2,)), {"log_std_init": -0.3}, {"entropy_coef": 0.01, "weight_decay": 0.01}, False),
+    "both, with masks": (Mixed(MultiDiscrete([2, 4]), Box(-1, 1, (2,))), {}, {"entropy_coef": 0.01}, True),
     "raw advantages": (Discrete(2), {"hidden": [9]}, {"normalize_advantage": False, "max_grad_norm": 0.0}, False),
 }
 
@@ -50,8 +52,8 @@ def make(case):
 def make_segment(spec, engine, masked, valid=1.0):
     """Rows of a policy near the current one; some are not valid and hold garbage."""
     rng = np.random.default_rng(0)
-    action = np.dtype(np.float32 if spec.continuous else np.int32), spec.action_space.shape
-    segment = Segment.allocate(T, N, (np.dtype(np.float32), (WIDTH,)), 0, action, spec.logits if masked else 0)
+    action = action_dtype(spec.action_space), spec.action_space.shape
+    segment = Segment.allocate(T, N, (np.dtype(np.float32), (WIDTH,)), 0, action, sum(spec.nvec) if masked else 0)
     segment.obs[...] = rng.normal(size=segment.obs.shape)
     if masked:
         segment.action_mask[...] = rng.random(segment.action_mask.shape) < 0.7
@@ -78,14 +80,18 @@ def test_forward_and_samples_agree(case):
     (native, _), (other, _) = engines.values()
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(200, WIDTH)).astype(np.float32)
-    mask = np.ones((200, spec.logits), np.uint8) if masked else None
+    mask = np.ones((200, sum(spec.nvec)), np.uint8) if masked else None
     if masked:
         mask[::2, 1] = 0
     for ours, theirs in zip(native.policy.forward(obs), other.policy.forward(obs), strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-5, rtol=1e-5)
     for greedy in (False, True):
         a, b = (engine.policy.act(obs, greedy=greedy, seed=5, step=7, action_mask=mask) for engine in (native, other))
-        close = np.isclose(a[0], b[0], atol=1e-5).reshape(200, -1).all(axis=1)
+        words = [action.view(np.int32).reshape(200, -1) for action in (a[0], b[0])]
+        wide = len(spec.nvec)
+        close = (words[0][:, :wide] == words[1][:, :wide]).all(axis=1)
+        numbers = [action.view(np.float32)[:, wide:] for action in words]
+        np.testing.assert_allclose(numbers[1][close], numbers[0][close], atol=1e-5)
         assert close.mean() > 0.98  # a draw may fall on the edge between two choices
         np.testing.assert_allclose(b[1][close], a[1][close], atol=2e-5)
 

@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["pufferlib_core"]):
     from pufferlib_core.loops.api import load_policy, train
     from pufferlib_core.loops.settings import resolve
     from pufferlib_core.policies import PolicySpec
-    from pufferlib_core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple, fingerprint, from_json
+    from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete, Tuple, fingerprint, from_json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,6 +163,7 @@ def spaces_target() -> Callable[[bytes], Any]:
     policy = PolicySpec(obs_space=Box(-1, 1, (2,)), action_space=Discrete(3), config=resolve({"env": "cartpole"})[0].policy)
     known = [Box(0, 255, (2, 2), "uint8"), Box([0, -np.inf], [np.inf, 1]), Discrete(4, start=-1), MultiDiscrete([2, 3])]
     known.append(Dict({"a": Tuple([known[0], Discrete(2)]), "b": Dict({"c": known[1]})}))
+    known.append(Mixed(MultiDiscrete([2, 3]), Box(-1, 1, (2,))))
 
     @quick
     @given(st.one_of(*(spoilt(space.to_json()) for space in known), anything), spoilt(policy.to_json()))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from pufferlib_cli.main import main
-from pufferlib_core import load_checkpoint
+from pufferlib_core import Box, EnvSpec, Mixed, MultiDiscrete, load_checkpoint
 
 KEYS = {"env", "algorithm", "backend", "seed", "steps", "seconds", "startup_seconds", "steps_per_second",
         "episode_return_mean", "episodes", "run_dir", "checkpoint", "best_checkpoint"}  # fmt: skip
@@ -160,6 +160,42 @@ def test_bench_gives_every_figure(capsys, tmp_path, monkeypatch):
             "kernels.gae", "kernels.gae_over_memcpy"} <= names  # fmt: skip
     assert all(result["value"] > 0 and result["unit"] and result["settings"]["isa"] for result in results)
     assert main(["bench", "pendulum", "--mode", "sim", "--num-envs", "64", "--seconds", "0.02"]) == 0
+
+
+class Archers:
+    """Reward for an arrow (0 or 1) that is shot high."""
+
+    def __init__(self, num_envs, seed):
+        self.num_envs = num_envs
+
+    def reset(self, rows, out):
+        out.obs[rows] = 0
+
+    def step(self, action, out):
+        assert set(action["choices"].ravel()) <= {0, 1}
+        out.reward[:] = action["choices"][:, 0] * action["numbers"][:, 0].clip(-1, 1)
+
+    def close(self):
+        """Nothing."""
+
+
+def test_actions_that_mix_choices_and_numbers(capsys, tmp_path, monkeypatch):
+    module = type(sys)("archers")
+    module.SPEC = EnvSpec(
+        name="archers", obs_space=Box(-1, 1, (1,)), action_space=Mixed(MultiDiscrete([2]), Box(-1, 1, (1,))), batch=Archers,
+        max_episode_steps=4, render_ansi=str,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "archers", module)
+    sizes = ["--train.num_envs", "8", "--ppo.horizon", "16", "--ppo.minibatch", "64"]
+    assert main(["train", "archers:SPEC", "--timesteps", "256", "--out", str(tmp_path), *sizes, "--json"]) == 0
+    checkpoint = json.loads(capsys.readouterr().out)["checkpoint"]
+    assert main(["eval", "archers:SPEC", "--checkpoint", checkpoint, "--episodes", "8"]) == 0
+    assert main(["demo", "archers:SPEC", "--steps", "9"]) == 0
+    assert main(["demo", "archers:SPEC", "--steps", "9", "--checkpoint", checkpoint]) == 0
+    assert main(["bench", "archers:SPEC", "--mode", "sim", "--num-envs", "16", "--seconds", "0.01"]) == 0
+    assert main(["env", "check", "archers:SPEC"]) == 0
+    assert main(["demo", "archers:SPEC", "--play"]) == 1
+    assert "archers has no keys" in capsys.readouterr().err
 
 
 def start(*arguments: str, **options) -> subprocess.Popen:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, Tuple
+from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiBinary, MultiDiscrete, Tuple
 from pufferlib_core.traits import EnvSpec
 
 
@@ -399,3 +399,61 @@ class CourtInTurns(Cycle, Court):
             self.agents, self.said = agents, {}
         order = self.possible_agents
         return order[(order.index(agent) + 1) % 3]
+
+
+class Archer:
+    """Shoot the right arrow (5, 6 or 7) at the right height: either alone earns nothing."""
+
+    observation_space = Dict({"wanted": Discrete(3, start=5), "height": Box(-1, 1, (1,))})
+    action_space = Dict({"arrow": Discrete(3, start=5), "bow": Tuple([Box(-1, 1, (), "float64"), MultiBinary(1)])})
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.time = 0
+        return self.look(), {}
+
+    def look(self):
+        self.wanted, self.height = 5 + int(self.rng.integers(3)), self.rng.uniform(-1, 1)
+        return {"wanted": self.wanted, "height": np.array([self.height], np.float32)}
+
+    def step(self, action):
+        height, string = action["bow"]
+        assert -1 <= height <= 1
+        hit = action["arrow"] == self.wanted and string[0] == 1
+        reward = hit * max(0.0, 1 - abs(float(height) - self.height))
+        self.time += 1
+        return self.look(), reward, False, self.time == 8, {}
+
+
+class ArcherBatch:
+    """The same arrows as one batch, whose mask leaves two of them; a quiver without the right one is never given."""
+
+    def __init__(self, num_envs, seed):
+        self.rng = np.random.default_rng(seed)
+        self.wanted, self.height = np.zeros(num_envs, np.int64), np.zeros(num_envs)
+
+    def look(self, rows, out):
+        self.wanted[rows], self.height[rows] = self.rng.integers(3, size=len(rows)), self.rng.uniform(-1, 1, len(rows))
+        out.obs[rows, :3] = np.eye(3)[self.wanted[rows]]
+        out.obs[rows, 3] = self.height[rows]
+        out.action_mask[rows, (self.wanted[rows] + 1) % 3] = 0
+
+    def reset(self, rows, out):
+        out.action_mask[rows] = 1
+        self.look(rows, out)
+
+    def step(self, action, out):
+        arrow, height = action["choices"][:, 0], action["numbers"][:, 0]
+        assert (arrow != (self.wanted + 1) % 3).all(), "an arrow that is not there"
+        out.reward[:] = (arrow == self.wanted) * np.maximum(0, 1 - np.abs(height - self.height))
+        self.look(np.arange(len(arrow)), out)
+
+    def close(self):
+        pass
+
+
+ARCHER = EnvSpec(
+    name="archer", obs_space=Box(-1, 1, (4,)), action_space=Mixed(MultiDiscrete([3]), Box(-1, 1, (1,))), batch=ArcherBatch,
+    max_episode_steps=8, masks=True,
+)  # fmt: skip

@@ -9,22 +9,26 @@ from hypothesis import strategies as st
 from pufferlib_core.data import aligned_zeros
 from pufferlib_core.errors import NativeError
 from pufferlib_core.native import check, ffi, isa_names, lib
-from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits
+from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits, mixed
+from pufferlib_core.spaces import Box, Mixed, MultiDiscrete
 
 STEP = 1e-6
 
 
 class Dist:
-    """puf_dist with numpy arrays."""
+    """puf_dist with numpy arrays: choices of `nvec`, then `size` numbers."""
 
     def __init__(self, isa: str, nvec: tuple[int, ...] = (), size: int = 0) -> None:
         self.isa, self.nvec = isa_names()[isa], nvec
         self.c = ffi.new("puf_dist *")
-        self.c.kind = lib.PUF_ACTION_DISCRETE if nvec else lib.PUF_ACTION_CONTINUOUS
-        self.c.size = len(nvec) or size
+        self.c.size, self.c.numbers = len(nvec) + size, size
         for k, n in enumerate(nvec[: lib.PUF_MAX_HEADS]):
             self.c.n[k] = n
-        self.c.logits = sum(nvec) or size
+        self.c.logits = sum(nvec) + size
+        if nvec and size:
+            self.row = Mixed(MultiDiscrete(np.maximum(nvec, 1)), Box(-1, 1, (size,))).dtype, ()
+        else:
+            self.row = np.dtype(np.int32 if nvec else np.float32), (len(nvec) + size,)
         self.scratch = aligned_zeros(max(1, lib.puf_dist_scratch(self.c)), np.float32)
 
     def _given(self, heads, log_std, mask):
@@ -32,7 +36,7 @@ class Dist:
         return self.isa, self.c, *pointers, len(heads)
 
     def sample(self, heads, log_std=None, mask=None, seed=0, first=0, step=0, greedy=False):
-        action = np.zeros((len(heads), self.c.size), np.int32 if self.nvec else np.float32)
+        action = np.zeros((len(heads), *self.row[1]), self.row[0])
         logprob = np.zeros(len(heads), np.float32)
         given_ = self._given(heads, log_std, mask)
         where = ffi.from_buffer(action), _f(logprob), _f(self.scratch)
@@ -73,6 +77,8 @@ def random_masks(rng, rows, nvec):
 def oracle(nvec, heads, action, log_std, mask):
     if not nvec:
         return gaussian(heads, log_std, action.astype(np.float64), xp=np)
+    if log_std is not None:
+        return mixed(heads, log_std, action["choices"], action["numbers"].astype(np.float64), nvec, mask, xp=np)
     return categorical(masked_logits(heads, mask, xp=np), action, nvec, xp=np)
 
 
@@ -89,33 +95,35 @@ def numeric_gradient(f, x):
 @pytest.mark.parametrize("isa", isa_names())
 @settings(max_examples=25, deadline=None)
 @given(
-    nvec=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), rows=st.integers(1, 70),
+    nvec=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), size=st.integers(0, 3), rows=st.integers(1, 70),
     seed=st.integers(0, 2**32 - 1), masked=st.booleans(), scale=st.sampled_from([0.1, 3.0, 40.0]),
 )  # fmt: skip
-def test_categorical_equals_the_formula(isa, nvec, rows, seed, masked, scale):
+def test_choices_and_numbers_equal_the_formula(isa, nvec, size, rows, seed, masked, scale):
     rng = np.random.default_rng(seed)
-    dist = Dist(isa, nvec)
-    heads = (rng.normal(size=(rows, sum(nvec))) * scale).astype(np.float32)
+    dist = Dist(isa, nvec, size)
+    heads = (rng.normal(size=(rows, sum(nvec) + size)) * np.repeat([scale, 1.0], [sum(nvec), size])).astype(np.float32)
+    log_std = rng.normal(size=size).astype(np.float32) if size else None
     mask = random_masks(rng, rows, nvec) if masked else None
-    action, sampled = dist.sample(heads, mask=mask, seed=seed)
-    logprob, entropy = dist.evaluate(heads, action, mask=mask)
-    expected = oracle(nvec, heads.astype(np.float64), action, None, mask)
+    action, sampled = dist.sample(heads, log_std, mask, seed=seed)
+    logprob, entropy = dist.evaluate(heads, action, log_std, mask)
+    wide = heads.astype(np.float64), None if log_std is None else log_std.astype(np.float64)
+    expected = oracle(nvec, wide[0], action, wide[1], mask)
     np.testing.assert_allclose(sampled, expected[0], rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(logprob, expected[0], rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(entropy, expected[1], rtol=1e-5, atol=2e-5)
     if mask is not None:
         for k, first in enumerate(np.cumsum((0, *nvec[:-1]))):
-            assert mask[np.arange(rows), first + action[:, k]].all()
+            assert mask[np.arange(rows), first + (action["choices"] if size else action)[:, k]].all()
 
 
 @pytest.mark.parametrize("isa", isa_names())
-@pytest.mark.parametrize("nvec", [(3,), (2, 4), ()])
-def test_gradients_are_those_of_the_formula(isa, nvec):
+@pytest.mark.parametrize(("nvec", "size"), [((3,), 0), ((2, 4), 0), ((), 2), ((2, 4), 2), ((5,), 1)])
+def test_gradients_are_those_of_the_formula(isa, nvec, size):
     rng = np.random.default_rng(3)
-    rows, size = 37, 2
+    rows = 37
     dist = Dist(isa, nvec, size)
-    heads = rng.normal(size=(rows, sum(nvec) or size)).astype(np.float32)
-    log_std = None if nvec else np.array([-0.7, 0.4], np.float32)
+    heads = rng.normal(size=(rows, sum(nvec) + size)).astype(np.float32)
+    log_std = np.array([-0.7, 0.4], np.float32)[:size] if size else None
     mask = random_masks(rng, rows, nvec) if nvec else None
     action, _ = dist.sample(heads, log_std, mask)
     d_logprob, d_entropy = rng.normal(size=(2, rows)).astype(np.float32)
@@ -131,7 +139,7 @@ def test_gradients_are_those_of_the_formula(isa, nvec):
     if log_std is not None:
         np.testing.assert_allclose(d_log_std, numeric_gradient(lambda s: total(wide, s), spread), rtol=1e-3, atol=2e-4)
     if mask is not None:
-        assert (d_heads[mask == 0] == 0).all()
+        assert (d_heads[:, : sum(nvec)][mask == 0] == 0).all()
 
 
 @pytest.mark.parametrize("isa", isa_names())
@@ -177,6 +185,42 @@ def test_gaussian_moments(isa):
     assert (dist.sample(heads, log_std, greedy=True)[0] == heads).all()
 
 
+@pytest.mark.parametrize("isa", isa_names())
+def test_a_mixture_by_hand(isa):
+    """Choices with probabilities (1/4, 3/4) and (1/2, 1/2, masked), a number of mean 1 and deviation 2: at (1, 0, 3)."""
+    dist = Dist(isa, (2, 3), 1)
+    heads = np.array([[0, np.log(3), 5, 5, 9, 1]], np.float32)
+    log_std = np.array([np.log(2)], np.float32)
+    mask = np.array([[1, 1, 1, 1, 0]], np.uint8)
+    action = np.array([((1, 0), 3)], dist.row[0])
+    expected = -0.2876821 - 0.6931472 - (0.5 + 0.6931472 + 0.9189385)  # log 3/4, log 1/2, z = 1
+    spread = 0.5623351 + 0.6931472 + (0.6931472 + 0.9189385 + 0.5)
+    logprob, entropy = dist.evaluate(heads, action, log_std, mask)
+    assert (logprob[0], entropy[0]) == pytest.approx((expected, spread), rel=1e-5)
+    assert [x[0] for x in oracle((2, 3), heads.astype(np.float64), action, log_std, mask)] == pytest.approx([expected, spread])
+    d_heads, d_log_std = dist.gradient(heads, action, np.ones(1, np.float32), np.zeros(1, np.float32), log_std, mask)
+    np.testing.assert_allclose(d_heads[0], [-0.25, 0.25, 0.5, -0.5, 0, (3 - 1) / 2**2], atol=1e-6)
+    assert d_log_std[0] == pytest.approx(((3 - 1) / 2) ** 2 - 1, abs=1e-5)
+    greedy, _ = dist.sample(heads, log_std, mask, greedy=True)
+    assert (greedy["choices"].tolist(), greedy["numbers"].tolist()) == ([[1, 0]], [[1.0]])
+
+
+@pytest.mark.parametrize("isa", isa_names())
+def test_the_noise_of_a_mixture_is_that_of_its_components(isa):
+    """Component c draws from stream c, whatever stands beside it."""
+    rows, rng = 50, np.random.default_rng(2)
+    logits, means = rng.normal(size=(rows, 5)).astype(np.float32), rng.normal(size=(rows, 3)).astype(np.float32)
+    log_std = np.array([0.1, -0.2, 0.3], np.float32)
+    action, logprob = Dist(isa, (2, 3), 3).sample(np.hstack([logits, means]), log_std, seed=9, step=4)
+    choices, choices_logprob = Dist(isa, (2, 3)).sample(logits, seed=9, step=4)
+    five = np.hstack([np.zeros((rows, 2), np.float32), means])
+    numbers, _ = Dist(isa, size=5).sample(five, np.hstack([np.zeros(2, np.float32), log_std]), seed=9, step=4)
+    assert action["choices"].tolist() == choices.tolist()
+    assert action["numbers"].tolist() == numbers[:, 2:].tolist()
+    rest = gaussian(means.astype(np.float64), log_std.astype(np.float64), action["numbers"].astype(np.float64), xp=np)[0]
+    np.testing.assert_allclose(logprob, choices_logprob + rest, rtol=1e-5, atol=2e-5)
+
+
 def test_bad_input_is_refused():
     dist = Dist("serial", (2, 3))
     heads = np.zeros((4, 5), np.float32)
@@ -189,6 +233,9 @@ def test_bad_input_is_refused():
     assert lib.puf_dist_scratch(Dist("serial", (0, 3)).c) == 0
     assert lib.puf_dist_scratch(Dist("serial", (513,)).c) == 0
     assert lib.puf_dist_scratch(Dist("serial", size=33).c) == 0
+    assert lib.puf_dist_scratch(Dist("serial", (2,) * 30, 3).c) == 0
+    with pytest.raises(NativeError, match="not legal"):
+        Dist("serial", (2,), 2).sample(np.zeros((4, 4), np.float32))  # and so do the numbers of a mixture
     dist.c.logits = 4
     with pytest.raises(NativeError, match="not legal"):
         dist.sample(heads)

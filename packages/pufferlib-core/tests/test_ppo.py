@@ -10,14 +10,17 @@ from pufferlib_core.backends import get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.errors import ConfigError, NativeError, ShapeError
 from pufferlib_core.native import ffi, lib
-from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits
+from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits, mixed
 from pufferlib_core.ops.ppo import loss, value_loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from pufferlib_core.spaces import Box, Discrete, Mixed, MultiBinary, MultiDiscrete
 
 NATIVE = get_backend("native", "ppo.update")
 OBS = Box(-10, 10, (5,))
-ACTIONS = {"discrete": Discrete(3), "multi": MultiDiscrete([2, 4]), "binary": MultiBinary(2), "gauss": Box(-1, 1, (2,))}
+ACTIONS = {
+    "discrete": Discrete(3), "multi": MultiDiscrete([2, 4]), "binary": MultiBinary(2), "gauss": Box(-1, 1, (2,)),
+    "mixed": Mixed(MultiDiscrete([3, 2]), Box(-1, 1, (2,))),
+}  # fmt: skip
 
 
 def make_spec(kind: str = "discrete", **config) -> PolicySpec:
@@ -44,7 +47,9 @@ def forward64(spec: PolicySpec, flat: np.ndarray, obs: np.ndarray):
 
 def dist64(spec, logits, log_std, action, mask=None):
     """Log-probability and entropy by the oracle."""
-    if spec.continuous:
+    if isinstance(spec.action_space, Mixed):
+        return mixed(logits, log_std, action["choices"], action["numbers"], spec.nvec, mask, xp=np)
+    if spec.numbers:
         return gaussian(logits, log_std, action, xp=np)
     return categorical(masked_logits(logits, mask, xp=np), action.reshape(len(action), -1), spec.action_space.nvec, xp=np)
 
@@ -71,16 +76,19 @@ def make_batch(spec, rows, seed=0, masked=False):
     space = spec.action_space
     mask = None
     if masked:
-        mask = (rng.random((rows, spec.logits)) < 0.7).astype(np.uint8)
+        mask = (rng.random((rows, sum(spec.nvec))) < 0.7).astype(np.uint8)
         first = 0
         for n in space.nvec:
             mask[:, first] = 1
             first += n
-    if spec.continuous:
-        action = rng.normal(size=(rows, space.size)).astype(np.float32)
-    else:
+    numbers = rng.normal(size=(rows, spec.numbers)).astype(np.float32)
+    action = numbers
+    if spec.nvec:
         action = np.stack([rng.integers(0, 1 if masked else n, rows) for n in space.nvec], 1).astype(np.int32)
-        action = np.ascontiguousarray(action.reshape(rows, *space.shape))
+        action = np.ascontiguousarray(action.reshape(rows, *space.shape or [len(spec.nvec)]))
+    if isinstance(space, Mixed):
+        chosen, action = action, np.zeros(rows, space.dtype)
+        action["choices"], action["numbers"] = chosen, numbers
 
     def f4():
         return rng.normal(size=rows).astype(np.float32)
@@ -125,6 +133,8 @@ CASES = {
     "masked": ("multi", {}, {"entropy_coef": 0.05}, True),
     "binary": ("binary", {"hidden": [7]}, {"value_clip": 0.3}, False),
     "gaussian": ("gauss", {"log_std_init": -0.3}, {"entropy_coef": 0.05}, False),
+    "mixed": ("mixed", {"log_std_init": -0.3}, {"entropy_coef": 0.05}, False),
+    "mixed separate masked": ("mixed", {"separate": True}, {"entropy_coef": 0.05}, True),
     "gaussian separate": ("gauss", {"separate": True, "hidden": [16, 16, 16]}, {"dual_clip": 2.0}, False),
 }
 
@@ -158,8 +168,9 @@ def test_gradient_is_that_of_the_loss(case, isa, monkeypatch):
         assert grads[t.offset + t.size // 2] == pytest.approx((plus - minus) / 2e-5, rel=5e-3, abs=2e-4), t.name
 
 
-def test_gradient_does_not_depend_on_threads_or_on_rows_that_are_not_valid():
-    spec = make_spec("multi")
+@pytest.mark.parametrize("kind", ["multi", "mixed"])
+def test_gradient_does_not_depend_on_threads_or_on_rows_that_are_not_valid(kind):
+    spec = make_spec(kind)
     config = PPOConfig()
     params = NATIVE.initial_params(spec, 3)
     batch = make_batch(spec, 900)
@@ -237,7 +248,7 @@ def test_gaussian_samples_have_the_stated_moments():
     np.testing.assert_allclose(action.std(0), np.exp(-0.5), rtol=0.02)
 
 
-@pytest.mark.parametrize("kind", ["discrete", "gauss"])
+@pytest.mark.parametrize("kind", ["discrete", "gauss", "mixed"])
 def test_initial_parameters_are_orthogonal_and_laid_out_as_named(kind):
     spec = make_spec(kind, hidden=[8, 16], separate=kind == "gauss")
     params = NATIVE.initial_params(spec, 1)

@@ -207,12 +207,12 @@ def test_spaces_of_gymnasium():
 
 def test_environments_with_other_spaces_are_refused(user_module):
     class Odd(Line):
-        """Its actions mix choices and numbers."""
+        """Its actions have whole numbers in a Box."""
 
-        action_space = Tuple([Discrete(2), Box(-1, 1, (1,))])
+        action_space = Tuple([Discrete(2), Box(-1, 1, (1,), "int32")])
 
     user_module.Odd = Odd
-    with pytest.raises(EnvError, match="odd: actions that mix choices and numbers are not supported yet"):
+    with pytest.raises(EnvError, match="odd: actions of whole numbers in a Box are not supported"):
         env_spec("user_module:Odd")
 
 

@@ -8,21 +8,25 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pufferlib_core.emulation import ActionTree
 from pufferlib_core.errors import CheckpointError, SpaceError
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import (
     Box,
     Dict,
     Discrete,
+    Mixed,
     MultiBinary,
     MultiDiscrete,
     Tuple,
     fingerprint,
     from_gymnasium,
     from_json,
+    sample_allowed,
     to_gymnasium,
 )
 
+MIXED = Mixed(MultiDiscrete([2, 3]), Box(-1, 1, (1,)))
 finite = st.floats(-1e3, 1e3, width=32)
 
 
@@ -40,6 +44,11 @@ spaces = st.one_of(
     st.builds(Discrete, st.integers(1, 99)),
     st.builds(MultiDiscrete, st.lists(st.integers(1, 9), min_size=1, max_size=5)),
     st.builds(MultiBinary, st.integers(1, 9)),
+    st.builds(
+        lambda nvec, high: Mixed(MultiDiscrete(nvec), Box(0, high)),
+        st.lists(st.integers(1, 9), min_size=1, max_size=3),
+        st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    ),
 )
 
 
@@ -69,6 +78,9 @@ def test_samples_belong_and_json_round_trips(space, seed):
         (MultiDiscrete([2, 3]), [1, 3], r"obs\[1\] is 3"),
         (MultiBinary(2), [0, 2], r"obs\[1\] is 2"),
         (Box(-1, 1, (1,)), ["a"], "must be numbers"),
+        (MIXED, MIXED.record([1, 3], [0]), r"obs\['choices'\]\[1\] is 3, outside \[0, 3\)"),
+        (MIXED, {"choices": [1, 2], "numbers": [1.5]}, r"obs\['numbers'\]\[0\] is 1.5"),
+        (MIXED, np.zeros(2), "obs must be a mapping"),
     ],
 )
 def test_validate_names_the_place(space, value, message):
@@ -90,6 +102,10 @@ def test_validate_names_the_place(space, value, message):
         (lambda: MultiDiscrete([]), "empty"),
         (lambda: MultiDiscrete([2, 0]), r"nvec\[1\]=0"),
         (lambda: MultiBinary(-1), r"in \[1, 2\^20\)"),
+        (lambda: Mixed(Discrete(2), Box(0, 1, (1,))), "choices must be a MultiDiscrete, got Discrete"),
+        (lambda: Mixed(MultiDiscrete([2]), Box(0, 1, (1,), "float64")), "numbers must be a Box of float32"),
+        (lambda: Mixed(MultiDiscrete([2]), Box(0, 1, (2, 1))), r"of shape \(A,\)"),
+        (lambda: from_json({"type": "Mixed", "choices": Discrete(2).to_json(), "numbers": {}}), "not the description"),
         (lambda: from_json({"type": "Set"}), "unknown type 'Set'"),
         (lambda: from_json({"type": "Dict"}), "not the description"),
         (lambda: from_json({"type": "Box"}), "not the description"),
@@ -116,11 +132,36 @@ def test_policy_descriptions_round_trip():
     for broken in ({}, {"obs_space": {}, "action_space": {}}, spec.to_json() | {"config": {"hiden": [3]}}):
         with pytest.raises(CheckpointError, match="not the description of a policy"):
             PolicySpec.from_json(broken)
-    with pytest.raises(CheckpointError, match="actions are choices or a Box"):
+    with pytest.raises(CheckpointError, match="actions are choices, a Box or Mixed"):
         PolicySpec.from_json(spec.to_json() | {"action_space": Tuple([Discrete(2)]).to_json()})
+    mixed = PolicySpec(obs_space=Box(-1, 1, (4,)), action_space=MIXED, config=PolicyConfig(hidden=(8,)))
+    assert PolicySpec.from_json(json.loads(json.dumps(mixed.to_json()))) == mixed
+    assert (mixed.logits, mixed.nvec, mixed.numbers) == (6, (2, 3), 1)
+    assert [(t.name, t.shape) for t in mixed.tensors()][2:] == [
+        ("policy.weight", (6, 8)), ("policy.bias", (6,)), ("value.weight", (1, 8)), ("value.bias", (1,)), ("log_std", (1,)),
+    ]  # fmt: skip
     nested = PolicySpec(obs_space=Tuple([Discrete(3), Box(0, 1, (2,))]), action_space=Discrete(2), config=PolicyConfig())
     assert PolicySpec.from_json(json.loads(json.dumps(nested.to_json()))) == nested
     assert nested.tensors()[0].shape == (64, 5)
+
+
+def test_records_of_mixed_actions_are_words_without_gaps():
+    assert MIXED.dtype.itemsize == 4 * MIXED.size == 12
+    assert MIXED.record([1, 2], [0.5]).tobytes() == np.array([1, 2], "<i4").tobytes() + np.array([0.5], "<f4").tobytes()
+    assert Dict({"choices": MIXED.choices, "numbers": MIXED.numbers}) != MIXED
+    assert fingerprint(MIXED) != fingerprint(Dict({"choices": MIXED.choices, "numbers": MIXED.numbers}))
+    rng, mask = np.random.default_rng(0), np.array([0, 1, 1, 0, 1], np.uint8)
+    drawn = np.stack([sample_allowed(MIXED, rng, mask) for _ in range(50)])
+    assert {tuple(chosen) for chosen in drawn["choices"].tolist()} == {(1, 0), (1, 2)}
+    assert len(np.unique(drawn["numbers"])) == 50
+
+
+def test_mixed_actions_go_to_gymnasium_as_a_dict_and_come_back_as_heads():
+    theirs = to_gymnasium(MIXED)
+    theirs.seed(0)
+    for _ in range(20):
+        MIXED.validate(theirs.sample())
+    assert ActionTree(from_gymnasium(theirs)).space == MIXED
 
 
 @pytest.mark.parametrize(

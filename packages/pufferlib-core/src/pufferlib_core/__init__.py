@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pufferlib_core.loops.evaluate import evaluate
     from pufferlib_core.native import gae, minibatches, vtrace
     from pufferlib_core.policies import PolicySpec
-    from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+    from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiBinary, MultiDiscrete, Tuple
     from pufferlib_core.testing import check_env, check_vec
     from pufferlib_core.traits import BatchEnv, EnvSpec, Progress, Step
     from pufferlib_core.vector import VecEnv, env_spec, make_vec
@@ -40,6 +40,7 @@ _WHERE = {
     "Box": "spaces",
     "Dict": "spaces",
     "Discrete": "spaces",
+    "Mixed": "spaces",
     "MultiBinary": "spaces",
     "MultiDiscrete": "spaces",
     "Tuple": "spaces",
@@ -61,6 +62,7 @@ __all__ = [
     "Dict",
     "Discrete",
     "EnvSpec",
+    "Mixed",
     "MultiBinary",
     "MultiDiscrete",
     "PolicySpec",

@@ -37,7 +37,7 @@ class Segment:
 
     obs: npt.NDArray[Any]  # (T + 1, N, *row), as the environments wrote them
     own_features: FloatArray | None  # (T + 1, N, width) where a network reads something else than obs; see `features`
-    action: npt.NDArray[Any]  # (T, N), (T, N, K) int32 or (T, N, A) float32
+    action: npt.NDArray[Any]  # (T, N), (T, N, K) int32, (T, N, A) float32, or (T, N) records of both
     logprob: FloatArray  # (T, N) of the policy that collected
     value: FloatArray  # (T, N)
     next_value: FloatArray  # (T, N)

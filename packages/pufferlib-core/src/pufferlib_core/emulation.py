@@ -16,7 +16,7 @@ import numpy as np
 from pufferlib_core.data import aligned_zeros
 from pufferlib_core.errors import ShapeError, SpaceError
 from pufferlib_core.native import Array, check, ffi, lib, pointer
-from pufferlib_core.spaces import Box, Dict, Discrete, Flat, MultiBinary, MultiDiscrete, Path, Space, Tuple, leaves
+from pufferlib_core.spaces import Box, Dict, Discrete, Flat, Mixed, MultiBinary, MultiDiscrete, Path, Space, Tuple, leaves
 from pufferlib_core.traits import ActionSpace
 
 _NUMBERS = {
@@ -230,10 +230,12 @@ _dtype_of = operator.attrgetter("dtype")
 
 
 class ActionTree:
-    """A nested action as heads of a policy: choices together (`space` is discrete), or numbers together (a Box).
+    """A nested action as heads of a policy: choices (`space` is discrete), numbers (a Box), or both together (`Mixed`).
+
+    Choices keep the order of the leaves, depth first (names of a Dict sorted), and so do numbers.
 
     Raises:
-        SpaceError: if it mixes choices and numbers, or has numbers that are not floating.
+        SpaceError: if it has numbers that are not floating.
     """
 
     def __init__(self, space: Space) -> None:
@@ -243,8 +245,6 @@ class ActionTree:
         boxes = [part for part in parts if isinstance(part, Box)]
         if any(np.dtype(box.dtype).kind != "f" for box in boxes):
             raise SpaceError(f"actions of whole numbers in a Box are not supported: {boxes}")
-        if boxes and len(boxes) < len(parts):
-            raise SpaceError("actions that mix choices and numbers are not supported yet")
         self.space = _joined(space, parts)
 
     def decode_all(self, action: Array) -> list[Any]:
@@ -267,14 +267,15 @@ class ActionTree:
 
     def decode_batch(self, action: Array) -> Any:
         """The actions of an action plane in the form of the nested space, each part (N, ...)."""
-        flat = action.reshape(len(action), -1)
-        at = 0
+        if isinstance(self.space, Mixed):
+            left = {False: action["choices"], True: action["numbers"]}
+        else:
+            left = dict.fromkeys((False, True), action.reshape(len(action), -1))
 
         def take(path: Path) -> Any:
-            nonlocal at
             part = self._parts[path]
-            values = flat[:, at : at + part.size]
-            at += part.size
+            number = isinstance(part, Box)
+            values, left[number] = left[number][:, : part.size], left[number][:, part.size :]
             if isinstance(part, Discrete):
                 return values[:, 0].astype(np.int64) + part.start
             if isinstance(part, Box):
@@ -289,10 +290,12 @@ def _joined(space: Space, parts: list[Flat]) -> ActionSpace:
         return Discrete(space.n)  # heads count from 0
     if isinstance(space, Flat):
         return space
-    if isinstance(parts[0], Box):
-        low, high = ([bound for part in parts for bound in getattr(part, name)] for name in ("low", "high"))
-        return Box(low, high)
-    return MultiDiscrete([n for part in parts if not isinstance(part, Box) for n in part.nvec])
+    nvec = [n for part in parts if not isinstance(part, Box) for n in part.nvec]
+    boxes = [part for part in parts if isinstance(part, Box)]
+    low, high = ([bound for box in boxes for bound in getattr(box, name)] for name in ("low", "high"))
+    if nvec and low:
+        return Mixed(MultiDiscrete(nvec), Box(low, high))
+    return Box(low, high) if low else MultiDiscrete(nvec)
 
 
 def _field(key: str | int) -> str:

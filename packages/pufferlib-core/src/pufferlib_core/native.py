@@ -23,7 +23,7 @@ if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
         f"pufferlib_core {pufferlib_core.__version__} found a C core of version {lib.puf_version()}: reinstall the package"
     )
 
-_CTYPES = {"f4": "float[]", "i4": "int32_t[]", "u4": "uint32_t[]", "u1": "uint8_t[]", "i8": "int64_t[]"}
+_CTYPES = {"f4": "float[]", "i4": "int32_t[]", "u4": "uint32_t[]", "u1": "uint8_t[]", "i8": "int64_t[]", "V": "char[]"}
 _CODES = {np.dtype(code).num: ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
 
 _from_buffer = ffi.from_buffer

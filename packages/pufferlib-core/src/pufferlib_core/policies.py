@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pufferlib_core.config import from_dict, option, to_dict
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import CheckpointError, PufferError, SpaceError
-from pufferlib_core.spaces import Box, Flat, Space, fingerprint, from_json
+from pufferlib_core.spaces import Box, Flat, Mixed, Space, fingerprint, from_json
 from pufferlib_core.traits import ActionSpace
 
 
@@ -53,13 +53,19 @@ class PolicySpec:
 
     @property
     def logits(self) -> int:
-        """Numbers of the action head: one for each choice, or one for each continuous number."""
-        return self.action_space.size if isinstance(self.action_space, Box) else sum(self.action_space.nvec)
+        """Numbers of the action head: one for each option of each choice, then the mean of each real number."""
+        return sum(self.nvec) + self.numbers
 
     @property
-    def continuous(self) -> bool:
-        """Whether actions are real numbers."""
-        return isinstance(self.action_space, Box)
+    def nvec(self) -> tuple[int, ...]:
+        """Options of each choice of an action; empty: it has none."""
+        return () if isinstance(self.action_space, Box) else self.action_space.nvec
+
+    @property
+    def numbers(self) -> int:
+        """A, real numbers of an action."""
+        space = self.action_space.numbers if isinstance(self.action_space, Mixed) else self.action_space
+        return space.size if isinstance(space, Box) else 0
 
     @property
     def postprocessing(self) -> str:
@@ -67,7 +73,7 @@ class PolicySpec:
 
         Log-probabilities are those of the action before it.
         """
-        return "clip" if self.continuous else "none"
+        return "clip" if self.numbers else "none"
 
     def tensors(self) -> list[Tensor]:
         """Names, shapes and offsets in the flat vector, in order (see puffer/net.h)."""
@@ -82,8 +88,8 @@ class PolicySpec:
                 width = out
             for head, out in heads[part]:
                 shapes += [(f"{head}.weight", (out, width)), (f"{head}.bias", (out,))]
-        if self.continuous:
-            shapes.append(("log_std", (self.action_space.size,)))
+        if self.numbers:
+            shapes.append(("log_std", (self.numbers,)))
         result, offset = [], 0
         for name, shape in shapes:
             result.append(Tensor(name, shape, offset))
@@ -124,8 +130,8 @@ class PolicySpec:
         """
         try:
             obs, action = (from_json(values[name]) for name in ("obs_space", "action_space"))
-            if not isinstance(action, Flat):
-                raise SpaceError(f"actions are choices or a Box, got {action}")
+            if not isinstance(action, Flat | Mixed):
+                raise SpaceError(f"actions are choices, a Box or Mixed, got {action}")
             spec = cls(obs_space=obs, action_space=action, config=from_dict(PolicyConfig, values["config"], "policy"))
             _ = spec.tree
             told = values.get("postprocessing", spec.postprocessing)  # older checkpoints do not say it, and mean the same

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pufferlib_core.errors import EnvError
-from pufferlib_core.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
+from pufferlib_core.spaces import Box, Discrete, Mixed, MultiBinary, MultiDiscrete, Space
 
-ActionSpace = Discrete | MultiDiscrete | MultiBinary | Box
+ActionSpace = Discrete | MultiDiscrete | MultiBinary | Box | Mixed
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
@@ -114,6 +114,8 @@ class EnvSpec:
             raise EnvError(f"{self.name}: agents={self.agents} must be at least 1, and 1 with a C table")
         if self.turns and self.table is not None:
             raise EnvError(f"{self.name}: turns=True is for an environment without a C table")
+        if self.table is not None and isinstance(self.action_space, Mixed):
+            raise EnvError(f"{self.name}: actions of a C table are choices or numbers, not both, got {self.action_space}")
         if self.masks and (self.table is not None or isinstance(self.action_space, Box)):
             raise EnvError(f"{self.name}: masks=True is for choices of an environment without a C table")
         if self.autoreset and self.max_episode_steps:

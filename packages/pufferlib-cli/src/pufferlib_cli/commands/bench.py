@@ -18,7 +18,7 @@ from pufferlib_core.errors import ConfigError
 from pufferlib_core.loops.api import train
 from pufferlib_core.native import Pool, gae, isa, isa_names
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box
+from pufferlib_core.spaces import Box, Mixed
 from pufferlib_core.vector import VecEnv, env_spec, vectorize
 
 from pufferlib_cli.options import whole
@@ -60,6 +60,11 @@ def random_actions(vec: VecEnv, steps: int) -> Any:
     rng = np.random.default_rng(0)
     space = vec.action_space
     shape = (steps, *vec.action_shape)
+    if isinstance(space, Mixed):
+        actions = np.empty(shape, vec.action_dtype)
+        actions["choices"] = rng.integers(0, space.nvec, actions["choices"].shape)
+        actions["numbers"] = rng.uniform(-1, 1, actions["numbers"].shape)
+        return actions
     if isinstance(space, Box):
         return rng.uniform(-1, 1, shape).astype(np.float32)
     return rng.integers(0, space.nvec if space.shape else space.nvec[0], shape).astype(np.int32)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pufferlib_core.errors import ConfigError, ShapeError, UnknownName
 from pufferlib_core.native import Array
-from pufferlib_core.spaces import Flat
+from pufferlib_core.spaces import Flat, Mixed
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import VecEnv, env_spec
 
@@ -23,13 +23,15 @@ def resolve(env: str | EnvSpec, config: Mapping[str, Any] | None) -> EnvSpec:
     Raises:
         UnknownName: if there is no such environment.
         ConfigError: if a setting is not legal, settings come with an `EnvSpec`, which has its own, or the environment has
-            several agents or nested observations.
+            several agents, nested observations or actions that mix choices and numbers.
     """
     spec = env_spec(env, config) if isinstance(env, str) else env
     if spec is env and config:
         raise ConfigError(f"{spec.name}: config goes with a name; this EnvSpec has its settings already")
     if spec.agents > 1 or not isinstance(spec.obs_space, Flat):
         raise ConfigError(f"{spec.name}: adapters are for environments of one agent with flat observations")
+    if isinstance(spec.action_space, Mixed):
+        raise ConfigError(f"{spec.name}: adapters do not take actions that mix choices and numbers")
     return spec
 
 

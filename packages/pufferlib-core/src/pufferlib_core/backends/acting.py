@@ -10,6 +10,7 @@ import numpy as np
 from pufferlib_core.data import aligned_zeros
 from pufferlib_core.native import Array, check, ffi, isa, lib, pointer
 from pufferlib_core.policies import PolicySpec
+from pufferlib_core.vector.base import action_dtype
 
 
 class Sampler:
@@ -22,9 +23,8 @@ class Sampler:
     def __init__(self, spec: PolicySpec) -> None:
         self._spec = spec
         dist = ffi.new("puf_dist *")
-        dist.kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
-        dist.size, dist.logits = spec.action_space.size, spec.logits
-        for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
+        dist.size, dist.numbers, dist.logits = spec.action_space.size, spec.numbers, spec.logits
+        for k, n in enumerate(spec.nvec):
             dist.n[k] = n
         self._dist = dist
         self._scratch = aligned_zeros(lib.puf_dist_scratch(dist), np.float32)
@@ -36,8 +36,8 @@ class Sampler:
 
         Args:
             heads: float32 (N, logits).
-            log_std: float32 (A,) for continuous actions.
-            action_mask: uint8 (N, logits) or None.
+            log_std: float32 (A,) where actions hold numbers.
+            action_mask: uint8 (N, choices) or None.
             greedy: the most likely action instead of a sample.
             seed: of the noise.
             step: likewise.
@@ -47,12 +47,12 @@ class Sampler:
             NativeError: if a mask allows nothing.
         """
         spec, n = self._spec, len(heads)
-        action = np.empty((n, *spec.action_space.shape), np.float32 if spec.continuous else np.int32)
+        action = np.empty((n, *spec.action_space.shape), action_dtype(spec.action_space))
         logprob = np.empty(n, np.float32)
         status = lib.puf_dist_sample(
             isa(), self._dist, pointer(heads, "heads", np.float32, (n, spec.logits)),
-            ffi.NULL if log_std is None else pointer(log_std, "log_std", np.float32, (spec.action_space.size,)),
-            ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, (n, spec.logits)),
+            ffi.NULL if log_std is None else pointer(log_std, "log_std", np.float32, (spec.numbers,)),
+            ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, (n, sum(spec.nvec))),
             n, seed, first, step, greedy, ffi.from_buffer(action), ffi.from_buffer("float[]", logprob),
             ffi.from_buffer("float[]", self._scratch),
         )  # fmt: skip
@@ -97,7 +97,7 @@ class HostPolicy(ABC):
             seed: of the noise, which is keyed by (seed, first + row, step).
             step: likewise.
             first: number of the first row.
-            action_mask: uint8 (N, logits), non-zero where a choice is allowed.
+            action_mask: uint8 (N, choices), non-zero where a choice is allowed.
         """
         heads, value = self.forward(obs)
         action, logprob = self._sample(heads, self.log_std(), action_mask, greedy=greedy, seed=seed, step=step, first=first)

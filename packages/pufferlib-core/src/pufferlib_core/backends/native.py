@@ -16,6 +16,7 @@ from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, poi
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import NativeVec, VecEnv
+from pufferlib_core.vector.base import action_dtype
 
 if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
@@ -84,7 +85,7 @@ class NativePolicy:
             greedy: the most likely action instead of a sample.
             seed: of the noise, which is keyed by (seed, first + row, step).
             step: likewise.
-            action_mask: uint8 (N, logits), non-zero where a choice is allowed.
+            action_mask: uint8 (N, choices), non-zero where a choice is allowed.
             first: number of the first row, where these are some of many.
 
         Returns:
@@ -96,8 +97,9 @@ class NativePolicy:
         space = self.spec.action_space
         n = len(obs)
         _read, flat = self._input(obs)
-        mask = ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, (n, self.spec.logits))
-        action = np.empty((n, *space.shape), np.float32 if self.spec.continuous else np.int32)
+        wide = (n, sum(self.spec.nvec))
+        mask = ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, wide)
+        action = np.empty((n, *space.shape), action_dtype(space))
         logprob, value = np.empty(n, np.float32), np.empty(n, np.float32)
         status = lib.puf_policy_act(
             self.handle, self.pool.exec, flat, mask, n, seed, first, step, greedy, ffi.from_buffer(action),
@@ -107,7 +109,7 @@ class NativePolicy:
         return action, logprob, value
 
     def forward(self, obs: Array) -> tuple[Array, Array]:
-        """Logits (N, L) (means for continuous actions) and values (N,) of N observations; see `act`."""
+        """Logits (N, L), those of choices and then the means of numbers, and values (N,) of N observations; see `act`."""
         n = len(obs)
         _read, flat = self._input(obs)
         logits, value = np.empty((n, self.spec.logits), np.float32), np.empty(n, np.float32)

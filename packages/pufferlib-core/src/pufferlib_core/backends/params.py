@@ -24,11 +24,10 @@ def c_net(spec: PolicySpec) -> Any:
         net.width[k] = width
     net.activation = {"tanh": lib.PUF_TANH, "relu": lib.PUF_RELU}[spec.config.activation]
     net.separate = spec.config.separate
-    net.action_kind = lib.PUF_ACTION_CONTINUOUS if spec.continuous else lib.PUF_ACTION_DISCRETE
-    net.action_size = spec.action_space.size
+    net.action_size, net.action_numbers = spec.action_space.size, spec.numbers
     if net.action_size > lib.PUF_MAX_HEADS:
         raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}")
-    for k, n in enumerate(() if spec.continuous else spec.action_space.nvec):  # type: ignore[union-attr]
+    for k, n in enumerate(spec.nvec):
         net.action_n[k] = n
     return net
 

@@ -10,21 +10,21 @@ typedef struct {
 } slice;
 
 static int legal(const puf_dist *dist) {
-    if (dist == NULL || dist->size < 1 || dist->size > PUF_MAX_HEADS || dist->logits < 1 || dist->logits > PUF_MAX_LOGITS) {
+    if (dist == NULL || dist->size < 1 || dist->size > PUF_MAX_HEADS || dist->numbers < 0 || dist->numbers > dist->size ||
+        dist->logits < 1 || dist->logits > PUF_MAX_LOGITS) {
         return 0;
     }
-    if (dist->kind == PUF_ACTION_CONTINUOUS) { return dist->logits == dist->size; }
-    int32_t total = 0;
-    for (int32_t k = 0; k < dist->size; k++) {
+    int32_t total = dist->numbers;
+    for (int32_t k = 0; k < puf_dist_choices(dist); k++) {
         if (dist->n[k] < 1 || dist->n[k] > PUF_MAX_LOGITS) { return 0; }
         total += dist->n[k];
     }
-    return dist->kind == PUF_ACTION_DISCRETE && total == dist->logits;
+    return total == dist->logits;
 }
 
 int64_t puf_dist_scratch(const puf_dist *dist) {
     if (!legal(dist)) { return 0; }
-    const int64_t planes = dist->logits + 2 + 3 * dist->size + (dist->logits + 3) / 4;
+    const int64_t planes = dist->logits + 2 + 3 * dist->size + (puf_dist_mask_size(dist) + 3) / 4;
     return planes * PUF_SLICE;
 }
 
@@ -58,15 +58,15 @@ static void from_planes(const void *from, int32_t rows, int32_t wide, void *to) 
 
 const uint8_t *puf_mask_slice(const puf_dist *dist, const uint8_t *action_mask, int32_t rows, uint8_t *padded) {
     if (action_mask == NULL || rows == PUF_SLICE) { return action_mask; }
-    const size_t bytes = (size_t)rows * (size_t)dist->logits;
+    const size_t wide = (size_t)puf_dist_mask_size(dist), bytes = (size_t)rows * wide;
     puf_copy(padded, action_mask, bytes);
-    puf_fill(padded + bytes, 1, (size_t)PUF_SLICE * (size_t)dist->logits - bytes);
+    puf_fill(padded + bytes, 1, (size_t)PUF_SLICE * wide - bytes);
     return padded;
 }
 
 int puf_masks_legal(const puf_dist *dist, const uint8_t *action_mask, int64_t rows, int64_t *bad) {
     for (int64_t r = 0; r < rows; r++) {
-        for (int32_t c = 0; c < dist->size; c++) {
+        for (int32_t c = 0; c < puf_dist_choices(dist); c++) {
             int any = 0;
             for (int32_t k = 0; k < dist->n[c]; k++) { any |= *action_mask++; }
             if (!any) {
@@ -80,10 +80,10 @@ int puf_masks_legal(const puf_dist *dist, const uint8_t *action_mask, int64_t ro
 
 static int check(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                  int32_t n, const void *action, const float *scratch) {
-    const int continuous = legal(dist) && dist->kind == PUF_ACTION_CONTINUOUS;
     int64_t bad;
     if (puf_kernels_get(isa) == NULL || !legal(dist) || heads == NULL || n < 1 || action == NULL || scratch == NULL ||
-        ((uintptr_t)scratch & (PUF_ALIGN - 1)) != 0 || (continuous && (log_std == NULL || action_mask != NULL))) {
+        ((uintptr_t)scratch & (PUF_ALIGN - 1)) != 0 || (dist->numbers > 0 && log_std == NULL) ||
+        (puf_dist_choices(dist) == 0 && action_mask != NULL)) {
         return PUF_EINVAL;
     }
     return action_mask == NULL || puf_masks_legal(dist, action_mask, n, &bad) ? PUF_OK : PUF_EMASK;
@@ -98,7 +98,7 @@ int puf_dist_sample(int isa, const puf_dist *dist, const float *heads, const flo
     const slice s = slice_at(dist, scratch);
     for (int32_t first = 0; first < n; first += PUF_SLICE) {
         const int32_t rows = n - first < PUF_SLICE ? n - first : PUF_SLICE;
-        const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * dist->logits : NULL;
+        const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * puf_dist_mask_size(dist) : NULL;
         to_planes(heads + (int64_t)first * dist->logits, rows, dist->logits, s.heads);
         kernels->noise(seed, step, first_env + (uint32_t)first, dist->size, s.words);
         kernels->sample(dist, s.heads, log_std, puf_mask_slice(dist, mask, rows, s.mask), s.words, greedy, s.action, s.logprob);
@@ -115,7 +115,7 @@ int puf_dist_evaluate(int isa, const puf_dist *dist, const float *heads, const f
     const slice s = slice_at(dist, scratch);
     for (int32_t first = 0; first < n; first += PUF_SLICE) {
         const int32_t rows = n - first < PUF_SLICE ? n - first : PUF_SLICE;
-        const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * dist->logits : NULL;
+        const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * puf_dist_mask_size(dist) : NULL;
         to_planes(heads + (int64_t)first * dist->logits, rows, dist->logits, s.heads);
         to_planes((const uint32_t *)action + (int64_t)first * dist->size, rows, dist->size, s.action);
         puf_kernels_get(isa)->dist.evaluate(dist, s.heads, log_std, puf_mask_slice(dist, mask, rows, s.mask), s.action,
@@ -131,13 +131,14 @@ int puf_dist_gradient(int isa, const puf_dist *dist, const float *heads, const f
                       float *d_log_std, float *scratch) {
     const int status = check(isa, dist, heads, log_std, action_mask, n, action, scratch);
     if (status != PUF_OK) { return status; }
-    const int continuous = dist->kind == PUF_ACTION_CONTINUOUS;
-    if (d_logprob == NULL || d_entropy == NULL || d_heads == NULL || (continuous && d_log_std == NULL)) { return PUF_EINVAL; }
+    if (d_logprob == NULL || d_entropy == NULL || d_heads == NULL || (dist->numbers > 0 && d_log_std == NULL)) {
+        return PUF_EINVAL;
+    }
     const slice s = slice_at(dist, scratch);
-    if (continuous) { puf_zero(d_log_std, (size_t)dist->size * 4); }
+    if (dist->numbers > 0) { puf_zero(d_log_std, (size_t)dist->numbers * 4); }
     for (int32_t first = 0; first < n; first += PUF_SLICE) {
         const int32_t rows = n - first < PUF_SLICE ? n - first : PUF_SLICE;
-        const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * dist->logits : NULL;
+        const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * puf_dist_mask_size(dist) : NULL;
         to_planes(heads + (int64_t)first * dist->logits, rows, dist->logits, s.heads);
         to_planes((const uint32_t *)action + (int64_t)first * dist->size, rows, dist->size, s.action);
         to_planes(d_logprob + first, rows, 1, s.logprob); /* zero past the end: those rows add nothing */

@@ -55,22 +55,22 @@ PUF_INLINE vf vtanh(vf x) {
 
 /* --- distributions ---------------------------------------------------------------------------------------------------- */
 
-/* Log-softmax of planes [0, n) at lanes `row`: returns log sum exp, relative to the largest. Masked components get -1e9,
- * whose probability is exactly 0. */
-PUF_INLINE vf masked_logit(const float *planes, const uint8_t *mask, int32_t logits, int32_t component, int32_t k, int32_t row) {
+/* Log-softmax of planes [0, n) at lanes `row`: returns log sum exp, relative to the largest. Masked choices get -1e9, whose
+ * probability is exactly 0; a row of masks has `wide` bytes. */
+PUF_INLINE vf masked_logit(const float *planes, const uint8_t *mask, int32_t wide, int32_t component, int32_t k, int32_t row) {
     const vf x = vload(planes + (int64_t)k * PUF_SLICE + row);
     if (mask == NULL) { return x; }
     int32_t allowed[VW];
-    for (int i = 0; i < VW; i++) { allowed[i] = mask[(int64_t)(row + i) * logits + component + k] != 0; }
+    for (int i = 0; i < VW; i++) { allowed[i] = mask[(int64_t)(row + i) * wide + component + k] != 0; }
     return vselect(veqi(vloadi(allowed), vseti(1)), x, vset(-1e9f));
 }
 
-PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t logits, int32_t component, int32_t n,
+PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t wide, int32_t component, int32_t n,
                               int32_t row, vf *largest, vf *sum) {
-    vf top = masked_logit(planes, mask, logits, component, 0, row);
-    for (int32_t k = 1; k < n; k++) { top = vmax(top, masked_logit(planes, mask, logits, component, k, row)); }
+    vf top = masked_logit(planes, mask, wide, component, 0, row);
+    for (int32_t k = 1; k < n; k++) { top = vmax(top, masked_logit(planes, mask, wide, component, k, row)); }
     vf total = vset(0.0f);
-    for (int32_t k = 0; k < n; k++) { total = total + vexp(masked_logit(planes, mask, logits, component, k, row) - top); }
+    for (int32_t k = 0; k < n; k++) { total = total + vexp(masked_logit(planes, mask, wide, component, k, row) - top); }
     *largest = top;
     *sum = total;
 }
@@ -80,39 +80,23 @@ PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t 
 
 static void dist_sample(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                         const uint32_t *words, int greedy, void *action, float *logprob) {
-    const int32_t components = dist->size;
+    const int32_t choices = puf_dist_choices(dist), wide = puf_dist_mask_size(dist);
     for (int32_t row = 0; row < PUF_SLICE; row += VW) {
         vf total = vset(0.0f);
         const float *planes = heads;
         int32_t first = 0;
-        for (int32_t c = 0; c < components; c++) {
-            const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row, *w1 = w0 + PUF_SLICE;
-            PUF_ALIGNED(64) float u0[VW], u1[VW];
-            for (int i = 0; i < VW; i++) {
-                u0[i] = puf_unit(w0[i]);
-                u1[i] = puf_unit_open(w1[i]);
-            }
-            if (dist->kind == PUF_ACTION_CONTINUOUS) {
-                const vf mean = vload(planes + (int64_t)c * PUF_SLICE + row);
-                PUF_ALIGNED(64) float z[VW];
-                for (int i = 0; i < VW; i++) { /* Box and Muller */
-                    float s, co;
-                    puf_sincos(6.28318530717958648f * u0[i], &s, &co);
-                    z[i] = greedy ? 0.0f : puf_sqrt(-2.0f * puf_log(u1[i])) * co;
-                }
-                const vf noise = vload(z);
-                vstore((float *)action + (int64_t)c * PUF_SLICE + row, vfma(noise, vset(puf_exp(log_std[c])), mean));
-                total = total - vfma(noise * noise, vset(0.5f), vset(log_std[c] + HALF_LOG_2PI));
-                continue;
-            }
+        for (int32_t c = 0; c < choices; c++) {
+            const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row;
+            PUF_ALIGNED(64) float u0[VW];
+            for (int i = 0; i < VW; i++) { u0[i] = puf_unit(w0[i]); }
             const int32_t n = dist->n[c];
             vf top, sum;
-            softmax_stats(planes, action_mask, dist->logits, first, n, row, &top, &sum);
+            softmax_stats(planes, action_mask, wide, first, n, row, &top, &sum);
             const vf threshold = vload(u0) * sum;
             vf running = vset(0.0f), best = vset(-3e38f), picked = vset(0.0f);
             vi choice = vseti(0);
             for (int32_t k = 0; k < n; k++) {
-                const vf x = masked_logit(planes, action_mask, dist->logits, first, k, row);
+                const vf x = masked_logit(planes, action_mask, wide, first, k, row);
                 const vf p = vexp(x - top);
                 /* Greedy: the first largest. Sampling: the last with a probability whose running sum starts at or below the
                  * threshold. */
@@ -127,32 +111,40 @@ static void dist_sample(const puf_dist *dist, const float *heads, const float *l
             planes += (int64_t)n * PUF_SLICE;
             first += n;
         }
+        for (int32_t a = 0; a < dist->numbers; a++) {
+            const int32_t c = choices + a;
+            const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row, *w1 = w0 + PUF_SLICE;
+            const vf mean = vload(planes + (int64_t)a * PUF_SLICE + row);
+            PUF_ALIGNED(64) float z[VW];
+            for (int i = 0; i < VW; i++) { /* Box and Muller */
+                float s, co;
+                puf_sincos(6.28318530717958648f * puf_unit(w0[i]), &s, &co);
+                z[i] = greedy ? 0.0f : puf_sqrt(-2.0f * puf_log(puf_unit_open(w1[i]))) * co;
+            }
+            const vf noise = vload(z);
+            vstore((float *)action + (int64_t)c * PUF_SLICE + row, vfma(noise, vset(puf_exp(log_std[a])), mean));
+            total = total - vfma(noise * noise, vset(0.5f), vset(log_std[a] + HALF_LOG_2PI));
+        }
         vstore(logprob + row, total);
     }
 }
 
-/* Log-probability and entropy of the stored actions. For each component the largest logit and the logarithm of the sum are
- * kept in `stats` for the gradient. */
+/* Log-probability and entropy of the stored actions. For each choice the largest logit and the logarithm of the sum are kept
+ * in `stats` for the gradient. */
 PUF_INLINE void evaluate(const puf_dist *dist, const float *log_std, const float *heads, const void *action,
                          const uint8_t *action_mask, int32_t row, vf *logprob, vf *entropy, float *stats) {
+    const int32_t choices = puf_dist_choices(dist), wide = puf_dist_mask_size(dist);
     vf total = vset(0.0f), spread = vset(0.0f);
     const float *planes = heads;
     int32_t first = 0;
-    for (int32_t c = 0; c < dist->size; c++) {
-        if (dist->kind == PUF_ACTION_CONTINUOUS) {
-            const vf mean = vload(planes + (int64_t)c * PUF_SLICE + row);
-            const vf z = (vload((const float *)action + (int64_t)c * PUF_SLICE + row) - mean) * vset(puf_exp(-log_std[c]));
-            total = total - vfma(z * z, vset(0.5f), vset(log_std[c] + HALF_LOG_2PI));
-            spread = spread + vset(log_std[c] + (HALF_LOG_2PI + 0.5f));
-            continue;
-        }
+    for (int32_t c = 0; c < choices; c++) {
         const int32_t n = dist->n[c];
         const vi taken = vloadi((const int32_t *)action + (int64_t)c * PUF_SLICE + row);
         vf top, sum, picked = vset(0.0f), weighted = vset(0.0f);
-        softmax_stats(planes, action_mask, dist->logits, first, n, row, &top, &sum);
+        softmax_stats(planes, action_mask, wide, first, n, row, &top, &sum);
         const vf log_sum = vlog(sum), inverse = vrecip(sum);
         for (int32_t k = 0; k < n; k++) {
-            const vf x = masked_logit(planes, action_mask, dist->logits, first, k, row);
+            const vf x = masked_logit(planes, action_mask, wide, first, k, row);
             const vf lp = (x - top) - log_sum;
             weighted = vfma(vexp(x - top) * inverse, lp, weighted);
             picked = vselect(veqi(taken, vseti(k)), lp, picked);
@@ -164,6 +156,13 @@ PUF_INLINE void evaluate(const puf_dist *dist, const float *log_std, const float
         planes += (int64_t)n * PUF_SLICE;
         first += n;
     }
+    const float *numbers = (const float *)action + (int64_t)choices * PUF_SLICE;
+    for (int32_t a = 0; a < dist->numbers; a++) {
+        const int64_t at = (int64_t)a * PUF_SLICE + row;
+        const vf z = (vload(numbers + at) - vload(planes + at)) * vset(puf_exp(-log_std[a]));
+        total = total - vfma(z * z, vset(0.5f), vset(log_std[a] + HALF_LOG_2PI));
+        spread = spread + vset(log_std[a] + (HALF_LOG_2PI + 0.5f));
+    }
     *logprob = total;
     *entropy = spread;
 }
@@ -172,30 +171,31 @@ PUF_INLINE void evaluate(const puf_dist *dist, const float *log_std, const float
 PUF_INLINE void evaluate_backward(const puf_dist *dist, const float *log_std, float *heads, const void *action,
                                   const uint8_t *action_mask, int32_t row, vf d_logprob, vf d_entropy, const float *stats,
                                   float *grad_log_std) {
+    const int32_t choices = puf_dist_choices(dist), wide = puf_dist_mask_size(dist);
     float *planes = heads;
     int32_t first = 0;
-    for (int32_t c = 0; c < dist->size; c++) {
-        if (dist->kind == PUF_ACTION_CONTINUOUS) {
-            float *at = planes + (int64_t)c * PUF_SLICE + row;
-            const vf inverse = vset(puf_exp(-log_std[c]));
-            const vf z = (vload((const float *)action + (int64_t)c * PUF_SLICE + row) - vload(at)) * inverse;
-            vstore(at, d_logprob * z * inverse);
-            grad_log_std[c] += vsum(vfma(d_logprob, z * z - vset(1.0f), d_entropy));
-            continue;
-        }
+    for (int32_t c = 0; c < choices; c++) {
         const int32_t n = dist->n[c];
         const vi taken = vloadi((const int32_t *)action + (int64_t)c * PUF_SLICE + row);
         const vf norm = vload(stats + (int64_t)c * STATS), entropy = vload(stats + (int64_t)c * STATS + VW);
         for (int32_t k = 0; k < n; k++) {
-            const vf lp = masked_logit(planes, action_mask, dist->logits, first, k, row) - norm;
+            const vf lp = masked_logit(planes, action_mask, wide, first, k, row) - norm;
             const vf p = vexp(lp);
             const vf one = vselect(veqi(taken, vseti(k)), vset(1.0f), vset(0.0f));
-            /* A masked component has probability 0 and must not move. */
+            /* A masked choice has probability 0 and must not move. */
             const vf d = d_logprob * (one - p) - d_entropy * (p * (lp + entropy));
             vstore(planes + (int64_t)k * PUF_SLICE + row, vselect(vgt(lp, vset(-1e8f)), d, vset(0.0f)));
         }
         planes += (int64_t)n * PUF_SLICE;
         first += n;
+    }
+    const float *numbers = (const float *)action + (int64_t)choices * PUF_SLICE;
+    for (int32_t a = 0; a < dist->numbers; a++) {
+        const int64_t at = (int64_t)a * PUF_SLICE + row;
+        const vf inverse = vset(puf_exp(-log_std[a]));
+        const vf z = (vload(numbers + at) - vload(planes + at)) * inverse;
+        vstore(planes + at, d_logprob * z * inverse);
+        grad_log_std[a] += vsum(vfma(d_logprob, z * z - vset(1.0f), d_entropy));
     }
 }
 

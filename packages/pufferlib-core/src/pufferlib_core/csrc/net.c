@@ -14,9 +14,11 @@ int puf_net_check(const puf_net *net) {
     for (int32_t k = 0; k < net->layers; k++) {
         if (net->width[k] < 1 || net->width[k] > PUF_MAX_WIDTH) { return PUF_EINVAL; }
     }
-    if (net->action_size > PUF_MAX_HEADS) { return PUF_EINVAL; }
-    int32_t total = 0;
-    for (int32_t k = 0; net->action_kind == PUF_ACTION_DISCRETE && k < net->action_size; k++) {
+    if (net->action_size > PUF_MAX_HEADS || net->action_numbers < 0 || net->action_numbers > net->action_size) {
+        return PUF_EINVAL;
+    }
+    int32_t total = net->action_numbers;
+    for (int32_t k = 0; k < net->action_size - net->action_numbers; k++) {
         if (net->action_n[k] < 1 || net->action_n[k] > PUF_MAX_LOGITS) { return PUF_EINVAL; }
         total += net->action_n[k];
     }
@@ -24,14 +26,13 @@ int puf_net_check(const puf_net *net) {
 }
 
 int32_t puf_net_logits(const puf_net *net) {
-    if (net->action_kind == PUF_ACTION_CONTINUOUS) { return net->action_size; }
-    int32_t total = 0;
-    for (int32_t k = 0; k < net->action_size; k++) { total += net->action_n[k]; }
+    int32_t total = net->action_numbers;
+    for (int32_t k = 0; k < net->action_size - net->action_numbers; k++) { total += net->action_n[k]; }
     return total;
 }
 
 int32_t puf_net_tensors(const puf_net *net) {
-    return 2 * net->layers * (net->separate ? 2 : 1) + 4 + (net->action_kind == PUF_ACTION_CONTINUOUS);
+    return 2 * net->layers * (net->separate ? 2 : 1) + 4 + (net->action_numbers > 0);
 }
 
 /* Shape and name of a tensor, without its offset. */
@@ -54,7 +55,7 @@ static puf_tensor describe(const puf_net *net, int32_t index) {
     } else {
         t.part = 5;
         t.bias = 1;
-        out = net->action_size;
+        out = net->action_numbers;
     }
     t.rows = out;
     t.cols = t.bias ? 1 : in;
@@ -180,8 +181,8 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     l->vector = vector;
     l->towers = net->separate ? 2 : 1;
     l->logits = puf_net_logits(net);
-    l->dist.kind = net->action_kind;
     l->dist.size = net->action_size;
+    l->dist.numbers = net->action_numbers;
     l->dist.logits = l->logits;
     for (int32_t k = 0; k < PUF_MAX_HEADS; k++) { l->dist.n[k] = net->action_n[k]; }
     l->params = puf_net_params(net);
@@ -267,9 +268,7 @@ int puf_policy_load(puf_policy *policy, const float *params, const float *mean, 
     if (policy == NULL || params == NULL || (mean != NULL && scale == NULL)) { return PUF_EINVAL; }
     const puf_layout *l = &policy->layout;
     policy->kernels->pack(l, params, policy->packed);
-    for (int32_t i = 0; l->net.action_kind == PUF_ACTION_CONTINUOUS && i < l->net.action_size; i++) {
-        policy->log_std[i] = params[l->log_std + i];
-    }
+    puf_copy(policy->log_std, params + l->log_std, (size_t)l->net.action_numbers * 4);
     policy->normalize = mean != NULL;
     policy->clip = clip;
     if (mean != NULL) {
@@ -381,7 +380,8 @@ static void act_task(void *context, int32_t index, int32_t thread) {
     for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
         puf_policy_act_slice(job->policy, thread, job->obs + (int64_t)first * l->net.obs_size,
-                             job->action_mask != NULL ? job->action_mask + (int64_t)first * l->logits : NULL, rows, job->seed,
+                             job->action_mask != NULL ? job->action_mask + (int64_t)first * puf_dist_mask_size(&l->dist) : NULL,
+                             rows, job->seed,
                              job->first_env + (uint32_t)first, job->step, job->greedy,
                              job->action + (int64_t)first * l->net.action_size * 4,
                              job->logprob != NULL ? job->logprob + first : NULL,
@@ -394,7 +394,7 @@ int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, c
                    float *value) {
     int64_t bad;
     if (policy == NULL || obs == NULL || action == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
-        (action_mask != NULL && policy->layout.dist.kind != PUF_ACTION_DISCRETE)) {
+        (action_mask != NULL && puf_dist_choices(&policy->layout.dist) == 0)) {
         return PUF_EINVAL;
     }
     if (action_mask != NULL && !puf_masks_legal(&policy->layout.dist, action_mask, n, &bad)) { return PUF_EMASK; }

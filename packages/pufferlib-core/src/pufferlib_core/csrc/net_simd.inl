@@ -125,9 +125,7 @@ static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
                  packed + tower->head + (int64_t)local * tower->out_pad[tower->layers - 1], (size_t)wide * 4);
         grads[l->head_b[value] + source] = packed[tower->head_bias + local];
     }
-    if (l->net.action_kind == PUF_ACTION_CONTINUOUS) {
-        puf_copy(grads + l->log_std, packed + l->grad_log_std, (size_t)l->net.action_size * 4);
-    }
+    puf_copy(grads + l->log_std, packed + l->grad_log_std, (size_t)l->net.action_numbers * 4);
 }
 
 /* --- forward and backward --------------------------------------------------------------------------------------------- */

@@ -91,7 +91,7 @@ static void load_rows(const minibatch_job *job, int64_t k, int32_t r, int32_t co
 }
 
 static void load_masks(const minibatch_job *job, const int32_t *index, int32_t rows, uint8_t *mask) {
-    const size_t wide = (size_t)job->ppo->policy->layout.logits;
+    const size_t wide = (size_t)puf_dist_mask_size(&job->ppo->policy->layout.dist);
     for (int32_t r = 0; r < PUF_SLICE; r++) {
         if (r < rows && job->batch->valid[index[r]]) {
             puf_copy(mask + wide * (size_t)r, job->batch->action_mask + wide * (size_t)index[r], wide);
@@ -298,9 +298,7 @@ int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *con
                                  .count = ppo->minibatch};
             float sums[PUF_SUM_COUNT], norm = 0.0f;
             policy->kernels->pack(l, params, policy->packed);
-            for (int32_t i = 0; l->net.action_kind == PUF_ACTION_CONTINUOUS && i < l->net.action_size; i++) {
-                policy->log_std[i] = params[l->log_std + i];
-            }
+            puf_copy(policy->log_std, params + l->log_std, (size_t)l->net.action_numbers * 4);
             status = minibatch_gradient(ppo, exec, config, &job, ppo->grads, sums);
             if (status == PUF_OK && config->target_kl > 0.0f && sums[PUF_SUM_KL] > config->target_kl) {
                 metrics->stopped = 1;

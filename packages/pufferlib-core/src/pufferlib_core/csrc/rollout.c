@@ -59,6 +59,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
     const puf_segment *s = job->s;
     const puf_layout *l = &job->policy->layout;
     const int64_t n = puf_vec_size(job->vec), size = l->net.obs_size, wide = l->net.action_size;
+    const int64_t choices = puf_dist_mask_size(&l->dist);
     float last[PUF_SLICE];
     for (int32_t t = 0; t < s->steps; t++) {
         const int64_t row = t * n;
@@ -69,7 +70,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
             note(&job->bad_row[thread], row + first + i);
         }
         unsigned char *action = (unsigned char *)s->action + row * wide * 4;
-        const uint8_t *mask = s->action_mask != NULL ? s->action_mask + (row + first) * l->logits : NULL;
+        const uint8_t *mask = s->action_mask != NULL ? s->action_mask + (row + first) * choices : NULL;
         int64_t bad;
         if (mask != NULL && !puf_masks_legal(&l->dist, mask, count, &bad)) {
             note(&job->bad_mask[thread], row + first + bad);
@@ -86,7 +87,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
             .valid = s->valid != NULL ? s->valid + row : NULL,
             .final_obs = s->final_obs,
             .log = s->log != NULL ? s->log + row : NULL,
-            .action_mask = s->action_mask != NULL ? s->action_mask + (row + n) * l->logits : NULL,
+            .action_mask = s->action_mask != NULL ? s->action_mask + (row + n) * choices : NULL,
         };
         const int32_t finished = puf_vec_step_range(job->vec, first, count, action, &out);
         if (finished > 0) {
@@ -121,10 +122,11 @@ int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const pu
     }
     const puf_env_info *info = puf_vec_info(vec);
     const puf_net *net = &policy->layout.net;
-    if (info->obs_size != net->obs_size || info->action_kind != net->action_kind || info->action_size != net->action_size) {
+    const int32_t numbers = info->action_kind == PUF_ACTION_CONTINUOUS ? info->action_size : 0;
+    if (info->obs_size != net->obs_size || info->action_size != net->action_size || numbers != net->action_numbers) {
         return PUF_EINVAL;
     }
-    for (int32_t k = 0; info->action_kind == PUF_ACTION_DISCRETE && k < info->action_size; k++) {
+    for (int32_t k = 0; k < info->action_size - numbers; k++) {
         if (info->action_n[k] != net->action_n[k]) { return PUF_EINVAL; }
     }
     collect_job job = {.vec = vec, .policy = policy, .s = s, .seed = seed, .first_step = first_step};

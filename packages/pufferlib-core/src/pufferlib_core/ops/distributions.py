@@ -62,3 +62,31 @@ def gaussian(mean: Array, log_std: Array, action: Array, *, xp: Any) -> tuple[Ar
     half = 0.5 * math.log(2 * math.pi)
     logprob = xp.sum(-0.5 * z * z - log_std - half, axis=1)
     return logprob, xp.zeros_like(logprob) + xp.sum(log_std + (0.5 + half))
+
+
+def mixed(
+    heads: Array, log_std: Array | None, choices: Array | None, numbers: Array | None, nvec: tuple[int, ...],
+    action_mask: Array | None = None, *, xp: Any,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Independent choices and numbers, or one kind alone: sums of `categorical` (with masks) and `gaussian`.
+
+    Args:
+        heads: float (N, sum(nvec) + A), the logits of the choices, then the A means.
+        log_std: float (A,); None if there are no numbers.
+        choices: int (N, K); None if there are none.
+        numbers: float (N, A); None if there are none.
+        nvec: choices of each component.
+        action_mask: (N, sum(nvec)), 0 where a choice is not allowed; None: all are.
+        xp: array namespace.
+
+    Returns:
+        (log-probability, entropy), float (N,).
+    """
+    first = sum(nvec)
+    parts = []
+    if choices is not None:
+        parts.append(categorical(masked_logits(heads[:, :first], action_mask, xp=xp), choices, nvec, xp=xp))
+    if numbers is not None:
+        parts.append(gaussian(heads[:, first:], log_std, numbers, xp=xp))
+    logprobs, entropies = zip(*parts, strict=True)
+    return sum(logprobs), sum(entropies)

@@ -10,11 +10,12 @@ import numpy as np
 
 from pufferlib_core.errors import SpaceError
 from pufferlib_core.spaces.convert import from_gymnasium, to_gymnasium
-from pufferlib_core.spaces.flat import Box, Discrete, Flat, MultiBinary, MultiDiscrete, sample_allowed
+from pufferlib_core.spaces.flat import Box, Discrete, Flat, MultiBinary, MultiDiscrete
+from pufferlib_core.spaces.mixed import Mixed, sample_allowed
 from pufferlib_core.spaces.nested import MAX_DEPTH, Dict, Path, Space, Tuple, leaves
 
 __all__ = [
-    "Box", "Dict", "Discrete", "Flat", "MultiBinary", "MultiDiscrete", "Path", "Space", "Tuple", "fingerprint",
+    "Box", "Dict", "Discrete", "Flat", "Mixed", "MultiBinary", "MultiDiscrete", "Path", "Space", "Tuple", "fingerprint",
     "from_gymnasium", "from_json", "leaves", "sample_allowed", "to_gymnasium",
 ]  # fmt: skip
 
@@ -39,6 +40,8 @@ def from_json(values: dict[str, Any], depth: int = 1) -> Space:
             return MultiBinary(int(values["n"]))
         if kind == "MultiDiscrete":
             return MultiDiscrete(values["nvec"])
+        if kind == "Mixed":
+            return Mixed(*(from_json(values[name], depth + 1) for name in ("choices", "numbers")))  # type: ignore[arg-type]
         if kind == "Dict":
             return Dict({name: from_json(part, depth + 1) for name, part in values["spaces"].items()})
         if kind == "Tuple":

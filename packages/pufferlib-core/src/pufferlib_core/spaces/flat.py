@@ -197,15 +197,6 @@ class MultiBinary:
 Flat: TypeAlias = Box | Discrete | MultiDiscrete | MultiBinary
 
 
-def sample_allowed(space: Flat, rng: np.random.Generator, action_mask: Array | None) -> Array:
-    """A uniform value among the choices that a mask (logits,) allows; any value if it is None."""
-    if action_mask is None or isinstance(space, Box):
-        return space.sample(rng)
-    ends = np.cumsum(space.nvec)
-    allowed = (np.flatnonzero(part) for part in np.split(action_mask, ends[:-1]))
-    return np.array([rng.choice(choices) for choices in allowed], np.int32).reshape(space.shape)
-
-
 def _positive(where: str, n: int, bits: int = 31) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n < 1 << bits:
         raise SpaceError(f"{where}={n!r} must be a whole number in [1, 2^{bits})")

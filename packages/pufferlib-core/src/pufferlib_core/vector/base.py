@@ -14,7 +14,7 @@ from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError, UnknownName
 from pufferlib_core.native import Array, pointer
 from pufferlib_core.seeding import check_seed
-from pufferlib_core.spaces import Box
+from pufferlib_core.spaces import Box, Mixed
 from pufferlib_core.traits import EPISODE, ActionSpace, EnvSpec, Step
 
 AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
@@ -22,21 +22,41 @@ AUTORESET = {"same_step": 0, "next_step": 1, "disabled": 2}
 
 def action_dtype(space: ActionSpace) -> np.dtype[Any]:
     """Of the arrays that hold actions."""
+    if isinstance(space, Mixed):
+        return space.dtype
     return np.dtype(np.float32 if isinstance(space, Box) else np.int32)
 
 
 def finite_bounds(space: ActionSpace) -> tuple[Array, Array] | None:
-    """What keeps float32 actions inside a Box, low and high; None: nothing has to.
+    """What keeps float32 actions inside their Box, low and high; None: nothing has to.
 
     Bounds that float32 does not hold are rounded inwards; where it holds nothing between them, both are the first number above.
     """
-    if not isinstance(space, Box) or not np.isfinite([space.low, space.high]).any():
+    box = space.numbers if isinstance(space, Mixed) else space
+    if not isinstance(box, Box) or not np.isfinite([box.low, box.high]).any():
         return None
-    exact = [np.reshape(np.asarray(bound, np.float64), space.shape) for bound in (space.low, space.high)]
+    exact = [np.reshape(np.asarray(bound, np.float64), box.shape) for bound in (box.low, box.high)]
     low, high = (bound.astype(np.float32) for bound in exact)
     low = np.where(low < exact[0], np.nextafter(low, np.float32(np.inf)), low)
     high = np.where(high > exact[1], np.nextafter(high, np.float32(-np.inf)), high)
     return low, np.maximum(low, high)
+
+
+def clipped(action: Array, bounds: tuple[Array, Array] | None) -> Array:
+    """Actions whose numbers lie within bounds of `finite_bounds`."""
+    if bounds is None:
+        return action
+    if action.dtype.names is None:
+        return np.clip(action, *bounds)
+    kept = action.copy()
+    np.clip(action["numbers"], *bounds, out=kept["numbers"])
+    return kept
+
+
+def choices_of(action: Array) -> Array:
+    """The choices of actions: themselves, or that part of records, as a view."""
+    part: Array = action if action.dtype.names is None else action["choices"]
+    return part
 
 
 def step_planes(spec: EnvSpec, num_envs: int, mask_size: int, zeros: Zeros) -> Step:
@@ -232,9 +252,10 @@ class VecEnv(ABC):
 
     def _refuse(self, action: Array) -> None:
         nvec = () if isinstance(self.action_space, Box) else self.action_space.nvec
-        wrong = np.argwhere((action < 0) | (action >= np.asarray(nvec if self.action_space.shape else nvec[0])))
+        chosen = choices_of(action)
+        wrong = np.argwhere((chosen < 0) | (chosen >= np.asarray(nvec)))
         at = wrong[0].tolist() if len(wrong) else []
-        raise EnvError(f"{self.spec.name}: action{at} = {action[tuple(at)] if at else '?'} is outside its space {nvec}")
+        raise EnvError(f"{self.spec.name}: action{at} = {chosen[tuple(at)] if at else '?'} is outside its space {nvec}")
 
     def send(self, action: Array) -> None:
         """Steps; `recv` returns the result."""

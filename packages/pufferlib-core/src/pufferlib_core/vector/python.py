@@ -14,7 +14,7 @@ from pufferlib_core.errors import EnvError, ShapeError
 from pufferlib_core.native import Array, pointer
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import EnvSpec, Step
-from pufferlib_core.vector.base import VecEnv, finite_bounds
+from pufferlib_core.vector.base import VecEnv, choices_of, clipped, finite_bounds
 from pufferlib_core.vector.each import EachEnv, Separate
 from pufferlib_core.vector.parallel import EachParallel, is_population
 from pufferlib_core.vector.states import INNER, joined, offers, pack_state, parted, unpack_state
@@ -68,7 +68,7 @@ class PythonRows:
         if out.action_mask is not None:
             out.action_mask.fill(1)
         out.valid[...] = self._acting
-        self._batch.step(action if self._bounds is None else np.clip(action, *self._bounds), out)
+        self._batch.step(clipped(action, self._bounds), out)
         idle = (~self._present).nonzero()[0]
         if len(idle):
             for plane in (out.reward, out.cost, out.terminated, out.truncated):
@@ -212,7 +212,7 @@ class PythonVecs(VecEnv):
         super().__init__(spec, num_envs, autoreset, seed, first_stream, spec.mask_size)
         self._times_restored = 0
         space = spec.action_space  # negative actions are above every limit when taken as unsigned
-        self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32).reshape(space.shape)
+        self._limit = None if isinstance(space, Box) else np.asarray(space.nvec, np.uint32)
 
     @property
     def _words(self) -> tuple[int, ...]:
@@ -227,7 +227,7 @@ class PythonVecs(VecEnv):
 
     def _check_action(self, action: Array, rows: int) -> None:
         pointer(action, "action", self.action_dtype, (rows, *self.action_space.shape))
-        if self._limit is not None and (action.view(np.uint32) >= self._limit).any():
+        if self._limit is not None and (choices_of(action).view(np.uint32) >= self._limit).any():
             self._refuse(action)
 
     @property

@@ -14,10 +14,10 @@ import numpy as np
 from pufferlib_core.emulation import ActionTree, SpaceTree
 from pufferlib_core.errors import SpaceError
 from pufferlib_core.native import Array
-from pufferlib_core.spaces import Box, Dict, Discrete, Flat, MultiDiscrete, Space, Tuple
+from pufferlib_core.spaces import Box, Dict, Discrete, Flat, Mixed, MultiDiscrete, Space, Tuple
 from pufferlib_core.spaces import from_gymnasium as space_from_gymnasium
 from pufferlib_core.traits import ActionSpace, Step
-from pufferlib_core.vector.base import finite_bounds
+from pufferlib_core.vector.base import clipped, finite_bounds
 from pufferlib_core.vector.each import Reader
 
 
@@ -61,8 +61,9 @@ class Roles:
     def decode(self, agent: int, action: Array) -> Any:
         """The action of an agent, by its number within the environment, from a row of the action plane."""
         tree, bounds = self._actions[self._role[agent]], self._bounds[self._role[agent]]
-        own = np.atleast_1d(action)[: tree.space.size].reshape(tree.space.shape)
-        return tree.decode(own if bounds is None else np.clip(own, *bounds))
+        if not isinstance(tree.space, Mixed):
+            action = np.atleast_1d(action)[: tree.space.size].reshape(tree.space.shape)
+        return tree.decode(clipped(action, bounds))
 
     def write(self, out: Step, which: list[int], values: list[Any]) -> None:
         """Puts observations, and masks where there are any, into rows; row n is agent n % agents."""
@@ -87,11 +88,11 @@ class Roles:
 
 def _union(spaces: Sequence[ActionSpace]) -> ActionSpace:
     """An action space with room for each of those of several roles."""
-    boxes = [space for space in spaces if isinstance(space, Box)]
-    if len(boxes) < len(spaces) and boxes:
-        raise SpaceError(f"some of its agents choose and others give numbers, which is not supported: {list(spaces)}")
     if len(set(spaces)) == 1:
         return spaces[0]
+    boxes = [space for space in spaces if isinstance(space, Box)]
+    if (len(boxes) < len(spaces) and boxes) or any(isinstance(space, Mixed) for space in spaces):
+        raise SpaceError(f"some of its agents choose and others give numbers, which is not supported: {list(spaces)}")
     if boxes:  # each role clips to its own bounds
         low = [min(bounds) for bounds in _columns([box.low for box in boxes])]
         high = [max(bounds) for bounds in _columns([box.high for box in boxes])]

@@ -18,11 +18,12 @@ from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import ConfigError, NonFiniteError
 from pufferlib_core.native import Array, Pool
-from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits
+from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import loss
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import VecEnv
+from pufferlib_core.vector.base import choices_of
 
 if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
@@ -153,9 +154,16 @@ class TorchEngine:
     def _load_rows(self, segment: Segment, advantage: Array, target: Array) -> Rows:
         """The planes of a segment on the device; features are normalised once."""
         flat: dict[str, Any] = {
-            "action": segment.action.reshape(self.rows, -1), "old_logprob": segment.logprob.reshape(-1),
-            "advantage": advantage.reshape(-1), "target": target.reshape(-1), "old_value": segment.value.reshape(-1),
-        }  # fmt: skip
+            "old_logprob": segment.logprob.reshape(-1),
+            "old_value": segment.value.reshape(-1),
+            "advantage": advantage.reshape(-1),
+            "target": target.reshape(-1),
+        }
+        both = segment.action.dtype.names is not None
+        if self.spec.nvec:
+            flat["choices"] = choices_of(segment.action).reshape(self.rows, -1)
+        if self.spec.numbers:
+            flat["numbers"] = (segment.action["numbers"] if both else segment.action).reshape(self.rows, -1)
         if segment.action_mask is not None:
             flat["action_mask"] = segment.action_mask[:-1].reshape(self.rows, -1)
         rows = {name: torch.from_numpy(plane).to(self.device) for name, plane in flat.items()}
@@ -175,13 +183,11 @@ class TorchEngine:
         return {name: part.detach() for name, part in parts.items()} | {"loss": total.detach(), "grad_norm": norm}
 
     def _minibatch_loss(self, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
-        network, space = self.policy.network, self.spec.action_space
-        heads, value = network(rows["features"])
-        if network.log_std is None:
-            logits = masked_logits(heads, rows.get("action_mask"), xp=xp)
-            logprob, entropy = categorical(logits, rows["action"], space.nvec, xp=xp)  # type: ignore[union-attr]
-        else:
-            logprob, entropy = gaussian(heads, network.log_std, rows["action"], xp=xp)
+        heads, value = self.policy.network(rows["features"])
+        logprob, entropy = mixed(
+            heads, self.policy.network.log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec,
+            rows.get("action_mask"), xp=xp,
+        )  # fmt: skip
         return loss(
             logprob, entropy, value, old_logprob=rows["old_logprob"], advantage=rows["advantage"], target=rows["target"],
             old_value=rows["old_value"], valid=None, config=self.config, xp=xp,

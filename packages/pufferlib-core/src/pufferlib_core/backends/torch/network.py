@@ -36,7 +36,7 @@ class Network(nn.Module):
             self.add_module(part, nn.ModuleList(layers))
         self.policy = nn.utils.skip_init(nn.Linear, config.hidden[-1], spec.logits)
         self.value = nn.utils.skip_init(nn.Linear, config.hidden[-1], 1)
-        self.log_std = nn.Parameter(torch.empty(spec.action_space.size)) if spec.continuous else None
+        self.log_std = nn.Parameter(torch.empty(spec.numbers)) if spec.numbers else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs of the action head (N, logits) and values (N,) of normalised features (N, width)."""

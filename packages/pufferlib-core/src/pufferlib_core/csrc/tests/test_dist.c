@@ -11,24 +11,24 @@ static void run(int isa, const puf_dist *dist, int masked) {
     float *heads = (float *)block((size_t)(ROWS * dist->logits) * 4), *d_heads = (float *)block((size_t)(ROWS * dist->logits) * 4);
     float *rows = (float *)block(4 * ROWS * 4), *log_std = (float *)block(PUF_MAX_HEADS * 4);
     float *scratch = (float *)block((size_t)puf_dist_scratch(dist) * 4), *d_log_std = (float *)block(PUF_MAX_HEADS * 4);
-    uint8_t *mask = masked ? (uint8_t *)block((size_t)(ROWS * dist->logits)) : NULL;
+    uint8_t *mask = masked ? (uint8_t *)block((size_t)(ROWS * puf_dist_mask_size(dist))) : NULL;
     void *action = block((size_t)(ROWS * dist->size) * 4);
-    for (int i = 0; i < ROWS * dist->logits; i++) {
-        heads[i] = sinf((float)i);
-        if (masked) { mask[i] = (uint8_t)(i % 3 != 1); }
-    }
+    for (int i = 0; i < ROWS * dist->logits; i++) { heads[i] = sinf((float)i); }
+    for (int i = 0; masked && i < ROWS * puf_dist_mask_size(dist); i++) { mask[i] = (uint8_t)(i % 3 != 1); }
     for (int i = 0; i < ROWS; i++) { rows[i] = cosf((float)i), rows[ROWS + i] = 0.1f; }
     CHECK(puf_dist_sample(isa, dist, heads, log_std, mask, ROWS, 1, 0, 9, 0, action, rows + 2 * ROWS, scratch) == PUF_OK);
     float *again = rows + 3 * ROWS, *entropy = d_heads;
     CHECK(puf_dist_evaluate(isa, dist, heads, log_std, mask, ROWS, action, again, entropy, scratch) == PUF_OK);
     for (int i = 0; i < ROWS; i++) { CHECK(fabsf(again[i] - rows[2 * ROWS + i]) < 1e-4f); }
     CHECK(puf_dist_gradient(isa, dist, heads, log_std, mask, ROWS, action, rows, rows + ROWS, d_heads, d_log_std, scratch) == PUF_OK);
+    const int wide = puf_dist_mask_size(dist);
     for (int i = 0; i < ROWS * dist->logits; i++) {
+        const int row = i / dist->logits, k = i % dist->logits;
         CHECK(puf_finite(d_heads[i]));
-        CHECK(!masked || mask[i] || d_heads[i] == 0.0f);
+        CHECK(!masked || k >= wide || mask[row * wide + k] || d_heads[i] == 0.0f);
     }
     if (masked) {
-        for (int k = 0; k < dist->logits; k++) { mask[(ROWS - 1) * dist->logits + k] = 0; }
+        for (int k = 0; k < wide; k++) { mask[(ROWS - 1) * wide + k] = 0; }
         CHECK(puf_dist_evaluate(isa, dist, heads, log_std, mask, ROWS, action, again, entropy, scratch) == PUF_EMASK);
     }
     CHECK(puf_dist_evaluate(isa, dist, NULL, log_std, mask, ROWS, action, again, entropy, scratch) == PUF_EINVAL);
@@ -38,17 +38,18 @@ static void run(int isa, const puf_dist *dist, int masked) {
 
 int main(void) {
     const puf_dist shapes[] = {
-        {.kind = PUF_ACTION_DISCRETE, .size = 1, .n = {3}, .logits = 3},
-        {.kind = PUF_ACTION_DISCRETE, .size = 3, .n = {2, 5, 4}, .logits = 11},
-        {.kind = PUF_ACTION_CONTINUOUS, .size = 2, .logits = 2},
+        {.size = 1, .n = {3}, .logits = 3},
+        {.size = 3, .n = {2, 5, 4}, .logits = 11},
+        {.size = 2, .numbers = 2, .logits = 2},
+        {.size = 4, .numbers = 2, .n = {3, 5}, .logits = 10},
     };
     for (int isa = 0; isa < PUF_ISA_COUNT; isa++) {
-        for (int k = 0; puf_isa_usable(isa) && k < 3; k++) {
+        for (int k = 0; puf_isa_usable(isa) && k < 4; k++) {
             run(isa, &shapes[k], 0);
-            if (k < 2) { run(isa, &shapes[k], 1); }
+            if (puf_dist_choices(&shapes[k]) > 0) { run(isa, &shapes[k], 1); }
         }
     }
-    const puf_dist wrong = {.kind = PUF_ACTION_DISCRETE, .size = 1, .n = {3}, .logits = 4};
-    CHECK(puf_dist_scratch(&wrong) == 0 && puf_dist_scratch(NULL) == 0);
+    const puf_dist wrong = {.size = 1, .n = {3}, .logits = 4}, numbers = {.size = 1, .numbers = 2, .logits = 2};
+    CHECK(puf_dist_scratch(&wrong) == 0 && puf_dist_scratch(&numbers) == 0 && puf_dist_scratch(NULL) == 0);
     return failures != 0;
 }

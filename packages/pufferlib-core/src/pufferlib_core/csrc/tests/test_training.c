@@ -194,6 +194,53 @@ static void threads_change_no_bit_and_it_learns(void) {
     }
 }
 
+/* Two choices, masked, and two numbers: rewarded for choice 1 and high numbers, so that both kinds of heads move. */
+static void actions_that_mix_choices_and_numbers(void) {
+    const puf_net net = {.obs_size = 2, .layers = 1, .width = {20}, .action_size = 4, .action_numbers = 2, .action_n = {3, 2}};
+    const int64_t n = puf_net_params(&net);
+    CHECK(puf_net_logits(&net) == 7 && n == 2 * 20 + 20 + 20 * 7 + 7 + 20 + 1 + 2);
+    float *params = (float *)block((size_t)n * 4), *m = (float *)block((size_t)n * 4), *v = (float *)block((size_t)n * 4);
+    float *init = (float *)block((size_t)puf_net_init_scratch(&net) * 4);
+    CHECK(puf_net_init(&net, 1, -0.5f, params, init) == PUF_OK && params[n - 1] == -0.5f && params[n - 2] == -0.5f);
+    const size_t policy_bytes = puf_policy_bytes(&net, puf_isa_best(), 1);
+    void *policy_mem = block(policy_bytes);
+    puf_policy *policy;
+    CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), 1) == PUF_OK);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ENVS, ENVS);
+    void *ppo_mem = block(ppo_bytes);
+    puf_ppo *ppo;
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ENVS, ENVS) == PUF_OK);
+    float *obs = (float *)block(ENVS * 8), *row = (float *)block(4 * ENVS * 4);
+    int32_t *action = (int32_t *)block(ENVS * 16);
+    uint8_t *mask = (uint8_t *)block(ENVS * 5), *valid = (uint8_t *)block(ENVS);
+    for (int i = 0; i < ENVS * 5; i++) { mask[i] = i % 5 != 2; } /* never choice 2 of the first */
+    memset(valid, 1, ENVS);
+    const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .epochs = 4, .minibatch = ENVS, .normalize_advantage = 1,
+                                   .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
+    const puf_batch batch = {obs, action, mask, row, row + ENVS, row + 2 * ENVS, row + 3 * ENVS, valid, ENVS};
+    int64_t step = 0;
+    puf_ppo_metrics metrics;
+    float first = 0.0f, last = 0.0f;
+    for (uint64_t update = 0; update < 40; update++) {
+        CHECK(puf_policy_load(policy, params, NULL, NULL, 0.0f) == PUF_OK);
+        CHECK(puf_policy_act(policy, NULL, obs, mask, ENVS, 9, 0, update, 0, action, row, row + 3 * ENVS) == PUF_OK);
+        float mean = 0.0f;
+        for (int i = 0; i < ENVS; i++) {
+            const float *number = (const float *)(action + 4 * i + 2);
+            CHECK(action[4 * i] >= 0 && action[4 * i] < 2 && action[4 * i + 1] >= 0 && action[4 * i + 1] < 2);
+            row[ENVS + i] = (float)(action[4 * i] + action[4 * i + 1]) + number[0] + number[1];
+            row[2 * ENVS + i] = row[ENVS + i];
+            mean += row[ENVS + i] / ENVS;
+        }
+        first = update == 0 ? mean : first;
+        last = mean;
+        CHECK(puf_ppo_update(ppo, NULL, &config, &batch, 9, update, params, m, v, &step, &metrics) == PUF_OK);
+    }
+    CHECK(step == 160 && last > first + 1.5f);
+    void *all[] = {params, m, v, init, policy_mem, ppo_mem, obs, row, action, mask, valid};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
+}
+
 static void illegal_calls(void) {
     puf_env broken = WALK;
     puf_env_info info;
@@ -221,6 +268,7 @@ int main(void) {
     pool_runs_each_task_once();
     pool_shares_out_what_waits_behind_a_long_task();
     threads_change_no_bit_and_it_learns();
+    actions_that_mix_choices_and_numbers();
     illegal_calls();
     return failures != 0;
 }

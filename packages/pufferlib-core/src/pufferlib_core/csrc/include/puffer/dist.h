@@ -1,9 +1,10 @@
-/* Distributions over actions: (multi-)categorical with masks, and diagonal Gaussian with a deviation that does not depend
- * on the observation.
+/* Distributions over actions: K choices, categorical with masks, then A real numbers, Gaussian with a deviation that does
+ * not depend on the observation. Each may be missing.
  *
- * Rows are row-major: heads (n, logits) hold the logits of component 0, then those of component 1, ..., or the A means;
- * log_std is (A). A masked choice has probability 0 and gradient 0. Log-probabilities and entropies of a row are the sums
- * over its components. Dense tolerance (1e-5 relative to the serial variant), independent of a row's neighbours.
+ * Rows are row-major: heads (n, logits) hold the logits of choice 0, then those of choice 1, ..., then the A means; log_std
+ * is (A). An action is K int32 words, then A float32 words. Action masks (n, logits - A) speak of the choices alone. A masked
+ * choice has probability 0 and gradient 0. Log-probabilities and entropies of a row are the sums over its components. Dense
+ * tolerance (1e-5 relative to the serial variant), independent of a row's neighbours.
  * PUF_EINVAL: sizes that are not legal, a missing pointer; PUF_EMASK: a mask that allows nothing.
  */
 #ifndef PUFFER_DIST_H
@@ -19,30 +20,35 @@ enum {
 };
 
 typedef struct {
-    int32_t kind;   /* puf_action_kind */
-    int32_t size;   /* K components, or A numbers; at most PUF_MAX_HEADS */
-    int32_t n[32];  /* choices of component k */
-    int32_t logits; /* the sum of n, or A; at most PUF_MAX_LOGITS */
+    int32_t size;    /* components, K + A; at most PUF_MAX_HEADS */
+    int32_t numbers; /* A: the last components are real numbers */
+    int32_t n[32];   /* choices of component k < K */
+    int32_t logits;  /* the sum of n, and A; at most PUF_MAX_LOGITS */
 } puf_dist;
 
 /* Floats of scratch memory (64-byte aligned) for the functions below; 0 if the sizes are not legal. */
 int64_t puf_dist_scratch(const puf_dist *dist);
-/* Samples (greedy != 0: the most likely) actions, int32 (n, K) or float32 (n, A), and their log-probabilities. The noise of
- * row i is keyed by (seed, first_env + i, step). */
+/* Samples (greedy != 0: the most likely) actions, 4-byte words (n, K + A), and their log-probabilities. The noise of row i
+ * is keyed by (seed, first_env + i, step). */
 int puf_dist_sample(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                     int32_t n, uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                     float *scratch);
 /* Log-probabilities of given actions and entropies, (n) each. */
 int puf_dist_evaluate(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                       int32_t n, const void *action, float *logprob, float *entropy, float *scratch);
-/* Gradients of sum_i (d_logprob_i * logprob_i + d_entropy_i * entropy_i): d_heads (n, logits), and d_log_std (A) for
- * Gaussians (else NULL). Both are overwritten. */
+/* Gradients of sum_i (d_logprob_i * logprob_i + d_entropy_i * entropy_i): d_heads (n, logits), and d_log_std (A), which may
+ * be NULL if A is 0. Both are overwritten. */
 int puf_dist_gradient(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                       int32_t n, const void *action, const float *d_logprob, const float *d_entropy, float *d_heads,
                       float *d_log_std, float *scratch);
-/* 1 if every row of action_mask (rows, logits) allows a choice of each component; *bad is the first that does not. */
+/* 1 if every row of action_mask (rows, logits - A) allows a choice of each component; *bad is the first that does not. */
 int puf_masks_legal(const puf_dist *dist, const uint8_t *action_mask, int64_t rows, int64_t *bad);
 /* </cdef> */
+
+/* Components that are choices: K. */
+static inline int32_t puf_dist_choices(const puf_dist *dist) { return dist->size - dist->numbers; }
+/* Bytes of a row of action masks: the sum of n. */
+static inline int32_t puf_dist_mask_size(const puf_dist *dist) { return dist->logits - dist->numbers; }
 
 /* --- what an ISA supplies (internal): one slice, planes (component, PUF_SLICE); masks stay row-major ------------------- */
 

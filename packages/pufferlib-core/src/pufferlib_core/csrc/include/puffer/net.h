@@ -4,7 +4,7 @@
  * Parameters are one flat float32 vector, tensors in this order, weights row-major (out, in), no padding:
  *   shared    trunk.0.weight trunk.0.bias ... policy.weight policy.bias value.weight value.bias [log_std]
  *   separate  actor.0.weight actor.0.bias ... policy.weight policy.bias critic.0.weight ... value.weight value.bias [log_std]
- * log_std (A) exists for continuous actions only and does not depend on the observation.
+ * log_std (A) exists where actions have A real numbers and does not depend on the observation.
  *
  * A `puf_policy` holds what a forward or backward pass needs: weights packed for an ISA and scratch for each task. The result
  * for a row does not depend on the batch size, on its position in the batch or on threads.
@@ -28,9 +28,9 @@ typedef struct {
     int32_t width[8];
     int32_t activation; /* puf_activation */
     int32_t separate;   /* 0: shared trunk, 1: actor and critic */
-    int32_t action_kind;
-    int32_t action_size;  /* K components, or A numbers */
-    int32_t action_n[32]; /* choices of component k */
+    int32_t action_size;    /* components, K choices and A real numbers */
+    int32_t action_numbers; /* A: the last components are real numbers */
+    int32_t action_n[32];   /* choices of component k < K */
 } puf_net;
 
 /* One tensor of the flat vector. */
@@ -47,7 +47,7 @@ typedef struct puf_policy puf_policy;
 
 /* PUF_OK, or PUF_EINVAL if sizes are not legal. */
 int puf_net_check(const puf_net *net);
-/* Numbers in the action head: the sum of action_n, or A. */
+/* Numbers in the action head: the sum of action_n, and A. */
 int32_t puf_net_logits(const puf_net *net);
 int64_t puf_net_params(const puf_net *net);
 int32_t puf_net_tensors(const puf_net *net);
@@ -66,8 +66,8 @@ int puf_policy_load(puf_policy *policy, const float *params, const float *mean, 
 /* obs (n, obs_size) -> logits (n, L), value (n); either may be NULL. */
 int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value);
 /* Samples (or with greedy != 0 takes the most likely) actions. Row i is environment first_env + i; its noise is keyed by
- * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L) bytes, non-zero = allowed,
- * or NULL; a row with nothing allowed gives PUF_EMASK. action: int32 (n, K) or float32 (n, A). */
+ * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L - A) bytes, non-zero =
+ * allowed, or NULL; a row with nothing allowed gives PUF_EMASK. action: (n, K + A) words, int32 and then float32. */
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                    float *value);
@@ -148,7 +148,7 @@ typedef struct puf_net_kernels {
     void (*forward)(const puf_layout *l, const float *packed, float *scratch);
     /* Deltas are in scratch + l->heads; adds to the packed gradients. */
     void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *grads);
-    /* Heads to deltas. action: int32 or float planes (components, PUF_SLICE); adds to sums and grads[grad_log_std]. */
+    /* Heads to deltas. action: planes (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
                  const uint8_t *action_mask, float *sums, float *grads);
     void (*add)(float *into, const float *from, int64_t n);
@@ -160,7 +160,7 @@ void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, f
 /* The same into the input block of a scratch; the rows up to PUF_SLICE become 0. */
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
-/* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits) or NULL. */
+/* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits - A) or NULL. */
 void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
                           uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
                           float *value);

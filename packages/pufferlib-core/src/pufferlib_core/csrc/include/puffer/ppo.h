@@ -26,8 +26,8 @@ typedef struct {
 /* Rows of one segment, flattened (t, n). Everything is read only. */
 typedef struct {
     const float *obs;        /* (rows, obs_size), before normalisation */
-    const void *action;      /* (rows, K) int32 or (rows, A) float32 */
-    const uint8_t *action_mask; /* (rows, L) or NULL */
+    const void *action;      /* (rows, K + A) words, K int32 and then A float32 */
+    const uint8_t *action_mask; /* (rows, L - A) or NULL */
     const float *logprob;    /* (rows) of the collecting policy */
     const float *advantage;  /* (rows) */
     const float *target;     /* (rows) of the value */
