@@ -87,7 +87,8 @@ class SavedCartPole(CartPoleEnv):
         self.np_random.bit_generator.state = state["rng"]
 
 
-gymnasium.register("SavedCartPole-v0", SavedCartPole, max_episode_steps=30)
+if "SavedCartPole-v0" not in gymnasium.registry:  # also where this module is imported twice
+    gymnasium.register("SavedCartPole-v0", SavedCartPole, max_episode_steps=30)
 
 
 def stacked():

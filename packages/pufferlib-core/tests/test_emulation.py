@@ -299,9 +299,9 @@ def test_mixtures_keep_the_order_of_their_choices_and_of_their_numbers():
         "b": Tuple([Box(-1, 1, (2, 1)), Discrete(3, start=5)]), "a": MultiDiscrete([4, 2]), "c": Box(0, 5, (), "float64"),
     }))  # fmt: skip
     assert tree.space == Mixed(MultiDiscrete([4, 2, 3]), Box([-1, -1, 0], [1, 1, 5]))
-    [back] = tree.decode_all(np.array([((3, 1, 2), (-7, 0.5, 2))], tree.space.dtype))
+    [back] = tree.decode_all(np.array([((3, 1, 2), (-0.7, 0.5, 2))], tree.space.dtype))
     assert back["a"].tolist() == [3, 1]
-    assert back["b"][0].tolist() == [[-1], [0.5]]
+    assert back["b"][0].tolist() == [[np.float32(-0.7)], [0.5]]
     assert back["b"][1] == 7
     assert (back["c"], back["c"].dtype) == (2.0, np.float64)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,17 @@ from pufferlib_core.native import Array
 from pufferlib_core.traits import Step
 from pufferlib_core.vector import VecEnv
 
+# Parts go on alone once they have waited for each other this many times longer than the policy takes to act: serving each
+# by itself costs an act and a wake-up more.
+PAYS = 4
+TRIED = 2  # steps of each segment after which that is decided
+
 
 def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step: int) -> int:
     """Fills a segment with sampled actions; row 0 of its observations is there already.
 
-    Each part of the vector (`VecEnv.parts`) goes on as soon as it is ready: the policy acts for it while others step. What
-    is collected does not depend on who is ready when, nor on the parts.
+    The parts of the vector (`VecEnv.parts`) begin in lock-step. Where they turn out to be uneven each goes on as soon as it
+    is ready: the policy acts for it while others step. What is collected depends neither on that nor on the parts.
 
     Args:
         policy: of any back end, with `act` and `forward`.
@@ -34,71 +41,138 @@ def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step
         NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
         NativeError: if an action mask allows nothing.
     """
-    parts = [_Part(policy, vec, segment, number, seed, first_step) for number in range(len(vec.parts))]
-    finished = 0
+    whole = _Group(policy, vec, segment, range(len(vec.parts)), seed, first_step)
+    if len(vec.parts) == 1:
+        return whole.go_on()
     try:
-        for part in parts:
-            part.send()
-        while vec.under_way:
-            number, step = vec.recv_part()
-            finished += step.finished
-            parts[number].receive(step)
-            if parts[number].t < segment.steps:
-                parts[number].send()
-            else:
-                parts[number].end()
+        return _by_parts(whole, vec)
     except BaseException:
         with contextlib.suppress(EnvError):  # the first error is the one to report
             while vec.under_way:
                 vec.recv_part()
         raise
+
+
+def _by_parts(whole: _Group, vec: VecEnv) -> int:
+    of = dict.fromkeys(whole.parts, whole)
+    finished = 0
+    whole.send()
+    while vec.under_way:
+        number, step = vec.recv_part()
+        finished += step.finished
+        group = of[number]
+        group.receive(number, step)
+        if group.missing:
+            continue
+        if group.done:
+            group.end()
+        elif group is not whole or whole.t < TRIED:
+            group.send()
+        elif whole.uneven:
+            of = {part: whole.alone(part) for part in whole.parts}
+            for single in of.values():
+                single.send()
+        else:
+            return finished + whole.go_on()
     return finished
 
 
-class _Part:
-    """Collection for one part of the vector, which is at a time `t` of its own."""
+class _Group:
+    """Collection for neighbouring parts of the vector in lock-step, at a time `t` of their own."""
 
-    def __init__(self, policy: Any, vec: VecEnv, segment: Segment, number: int, seed: int, first_step: int) -> None:
-        self.t = 0
-        self._policy, self._vec, self._segment, self._number = policy, vec, segment, number
-        self._seed, self._first_step, self._first = seed, first_step, vec.parts[number].start
-        self._own = segment.part(vec.parts[number])
+    def __init__(
+        self, policy: Any, vec: VecEnv, segment: Segment, parts: Sequence[int], seed: int, first_step: int, t: int = 0
+    ) -> None:
+        self.parts, self.t = parts, t
+        self.missing: set[int] = set()  # parts that step
+        self._policy, self._vec, self._segment = policy, vec, segment
+        self._seed, self._first_step, self._first = seed, first_step, vec.parts[parts[0]].start
+        self._own = segment.part(slice(self._first, vec.parts[parts[-1]].stop))
+        self._acting = self._waiting = self._arrived = 0.0  # seconds in all, likewise, of `time.perf_counter`
+
+    def alone(self, part: int) -> _Group:
+        """One of the parts by itself."""
+        return _Group(self._policy, self._vec, self._segment, [part], self._seed, self._first_step, self.t)
+
+    @property
+    def done(self) -> bool:
+        """Whether the segment is full."""
+        return self.t == self._segment.steps
+
+    @property
+    def uneven(self) -> bool:
+        """Whether going on alone pays."""
+        return self._waiting > PAYS * self._acting
+
+    def go_on(self) -> int:
+        """The rest of the segment in lock-step, of the whole vector; returns the episodes that ended."""
+        finished = 0
+        while not self.done:
+            step = self._vec.step(self._act(), out=(self._segment, self.t))
+            finished += step.finished
+            self._take(step, slice(0, self._vec.rows))
+            self.t += 1
+        self.end()
+        return finished
 
     def send(self) -> None:
-        """Acts on the observations of t."""
-        own, t = self._own, self.t
-        features = self._features(t)
-        self._check_finite(features, "observation")
-        mask = None if own.action_mask is None else own.action_mask[t]
-        action, own.logprob[t], own.value[t] = self._policy.act(
-            features, greedy=False, seed=self._seed, step=self._first_step + t, action_mask=mask, first=self._first
-        )
-        if t > 0:
-            _link(own, t - 1, own.value[t])
-        self._vec.send_part(self._number, action, out=(self._segment, t))
+        """Lets the parts step."""
+        action = self._act()
+        for part in self.parts:
+            self._vec.send_part(part, action[self._within(part)], out=(self._segment, self.t))
+        self.missing.update(self.parts)
 
-    def receive(self, step: Step) -> None:
-        """Takes what the action of t has caused; the values of final observations are those of the policy that collects."""
-        self._check_finite(step.reward, "reward")
-        if step.finished:
-            cut = np.flatnonzero((step.truncated != 0) & (step.terminated == 0))
-            if len(cut):
-                final = self._vec.tree.features(step.final_obs[cut])
-                self._own.next_value[self.t, cut] = self._policy.forward(final)[1]
-        self.t += 1
+    def receive(self, part: int, step: Step) -> None:
+        """Takes what a part's step has caused."""
+        now = time.perf_counter()
+        if len(self.missing) < len(self.parts):
+            self._waiting += now - self._arrived
+        self._arrived = now
+        self._take(step, self._within(part))
+        self.missing.remove(part)
+        self.t += not self.missing
 
     def end(self) -> None:
         """Values after the last row."""
         _link(self._own, self.t - 1, self._policy.forward(self._features(self.t))[1])
 
+    def _act(self) -> Array:
+        """Actions on the observations of t, whose values follow row t - 1."""
+        own, t = self._own, self.t
+        features = self._features(t)
+        self._check_finite(features, "observation", self._first)
+        mask = None if own.action_mask is None else own.action_mask[t]
+        begin = time.perf_counter()
+        action, own.logprob[t], own.value[t] = self._policy.act(
+            features, greedy=False, seed=self._seed, step=self._first_step + t, action_mask=mask, first=self._first
+        )
+        self._acting += time.perf_counter() - begin
+        if t > 0:
+            _link(own, t - 1, own.value[t])
+        made: Array = action
+        return made
+
+    def _take(self, step: Step, rows: slice) -> None:
+        """Checks rewards; the policy that collects values final observations."""
+        self._check_finite(step.reward, "reward", self._first + rows.start)
+        if step.finished:
+            cut = np.flatnonzero((step.truncated != 0) & (step.terminated == 0))
+            if len(cut):
+                final = self._vec.tree.features(step.final_obs[cut])
+                self._own.next_value[self.t, rows.start + cut] = self._policy.forward(final)[1]
+
+    def _within(self, part: int) -> slice:
+        rows = self._vec.parts[part]
+        return slice(rows.start - self._first, rows.stop - self._first)
+
     def _features(self, t: int) -> Array:
         features, tree = self._own.features[t], self._vec.tree
         return features if tree.direct else tree.features(self._own.obs[t], features)
 
-    def _check_finite(self, values: Array, what: str) -> None:
+    def _check_finite(self, values: Array, what: str, first: int) -> None:
         if np.isfinite(values).all():
             return
-        env = self._first + int(np.argwhere(~np.isfinite(values))[0][0])
+        env = first + int(np.argwhere(~np.isfinite(values))[0][0])
         raise NonFiniteError(
             f"{self._vec.spec.name}: NaN or infinity in the {what} of environment {env} at row {self.t} of the segment, "
             f"environment step {self._first_step + self.t}"

@@ -22,16 +22,29 @@ static int has_avx512(void) {
     const uint32_t f_dq_cd_bw_vl = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
     return has_avx2() && system_keeps(0xE6) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & f_dq_cd_bw_vl) == f_dq_cd_bw_vl;
 }
+
+/* Asks the processor once: a virtual machine takes microseconds to answer. */
+static int usable(int isa) {
+    static int known; /* bit 0: it was asked; bit `isa`: it has it */
+    int bits = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (bits == 0) {
+        bits = 1 | has_avx2() << PUF_ISA_AVX2 | has_avx512() << PUF_ISA_AVX512;
+        __atomic_store_n(&known, bits, __ATOMIC_RELAXED);
+    }
+    return bits >> isa & 1;
+}
 #else
-static int has_avx2(void) { return 0; }
-static int has_avx512(void) { return 0; }
+static int usable(int isa) {
+    (void)isa;
+    return 0;
+}
 #endif
 
 int puf_isa_usable(int isa) {
     switch (isa) {
         case PUF_ISA_SERIAL: return 1;
-        case PUF_ISA_AVX2: return has_avx2() != 0;
-        case PUF_ISA_AVX512: return has_avx512() != 0;
+        case PUF_ISA_AVX2:
+        case PUF_ISA_AVX512: return usable(isa);
         case PUF_ISA_NEON: return PUF_NEON;
         default: return 0;
     }
