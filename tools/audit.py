@@ -21,6 +21,7 @@ TIMEOUT = 240  # seconds for the whole look-up
 ALLOWED = re.compile(
     r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|PSFL|Python Software Foundation|MPL|Mozilla Public|Zlib|CC0)\b", re.IGNORECASE
 )
+TESTED_WITH = {"pygame-ce"}  # LGPL: games of PettingZoo that tests play need it; nothing of ours is linked to it or ships it
 STATED = {"atheris": "Apache-2.0"}  # licences that the metadata leaves out, read in the distribution itself
 
 
@@ -41,7 +42,7 @@ def permitted(text: str) -> bool:
 def licences() -> int:
     """Prints the licences that are not permitted; returns their number."""
     found = {distribution.name: licence(distribution) for distribution in distributions()}
-    wrong = {name: text for name, text in sorted(found.items()) if not permitted(text)}
+    wrong = {name: text for name, text in sorted(found.items()) if name not in TESTED_WITH and not permitted(text)}
     for name, text in wrong.items():
         print(f"FAIL  licence of {name}: {text or 'not stated'}")
     print(f"{len(found)} licences, {len(wrong)} not permitted")

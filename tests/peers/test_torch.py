@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from pufferlib_core import load_checkpoint, load_policy, train
+from pufferlib_core import load_checkpoint, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
@@ -156,6 +156,7 @@ def test_resume_is_bit_exact_on_the_cpu(tmp_path):
     whole = train("pendulum", backend="torch", timesteps=20_000, checkpoint_every=8_000, options=options, out=str(tmp_path))
     first = min((whole.run_dir / "checkpoints").iterdir())
     assert load_checkpoint(first).manifest["exact"]
+    assert "in synchronous mode" in load_checkpoint(first).manifest["exact_reason"]
     again = train(resume=first, out=str(tmp_path))
     assert first != whole.checkpoint
     a, b = (load_checkpoint(run.checkpoint).files for run in (whole, again))
@@ -193,4 +194,14 @@ def test_devices_and_compilation():
     with pytest.raises(ConfigError, match=r"torch\.device='cuda:99' is not here"):
         train("cartpole", backend="torch", options={"torch.device": "cuda:99"})
     assert torch.get_num_threads() == 1
-    assert load_policy is not None
+
+
+def test_elsewhere_a_run_is_not_exact_and_its_arrays_are_copies():
+    """On torch's device without memory, the only other one that is always here."""
+    spec = make("discrete")[0]
+    config = from_dict(PPOConfig, {"horizon": T, "minibatch": T * N})
+    options = backend_specs()["torch"].config(device="meta")
+    engine = get_backend("torch", "ppo.update").make_engine(spec, config, options=options, num_envs=N, seed=3, pool=Pool(1))
+    assert engine.inexact == "sums on meta have no fixed order"
+    assert all(parameter.device.type == "meta" for parameter in engine.policy.network.parameters())
+    assert np.isfinite(engine.tensors(3)["policy.weight"]).all()

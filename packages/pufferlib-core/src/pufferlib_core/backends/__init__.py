@@ -24,6 +24,7 @@ class Engine(Protocol):
 
     policy: Any  # acts with the current parameters: `act` and `forward`
     pool: Any  # threads of the core
+    inexact: str  # why the same arrays may lead elsewhere the next time; empty: they never do
 
     def tensors(self, seed: int) -> dict[str, Array]:
         """Arrays of the engine that a state holds: initial parameters, `adam/m/...`, `adam/v/...`, `adam/step`.

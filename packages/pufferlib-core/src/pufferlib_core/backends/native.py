@@ -129,6 +129,8 @@ class NativeEngine:
         pool: threads.
     """
 
+    inexact = ""
+
     def __init__(self, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> None:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool
         self.rows = config.horizon * num_envs

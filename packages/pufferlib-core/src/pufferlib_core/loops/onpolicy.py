@@ -151,8 +151,8 @@ class Run:
                 "seed": self.settings.seed,
                 "policy": self.policy_spec.to_json(),
                 "space_fingerprint": self.policy_spec.space_fingerprint,
-                "exact": self.vec.exact,
-                "exact_reason": self.vec.exact_reason,
+                "exact": self.vec.exact and not self.engine.inexact,
+                "exact_reason": self.engine.inexact or self.vec.exact_reason,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         )

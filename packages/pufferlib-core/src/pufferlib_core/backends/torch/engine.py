@@ -64,6 +64,7 @@ class TorchEngine:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool
         self.rows = config.horizon * num_envs
         self.device = device_of(options)
+        self.inexact = "" if self.device.type == "cpu" else f"sums on {self.device} have no fixed order"
         self._flat = [aligned_zeros(spec.params, np.float32) for _ in range(3)]  # parameters, m, v
         self._adam_step = np.zeros(1, np.int64)
         self._state = named(spec, self._flat[0], self._flat[1], self._flat[2], self._adam_step)

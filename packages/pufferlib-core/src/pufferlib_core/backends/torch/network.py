@@ -52,8 +52,13 @@ class Network(nn.Module):
 def build(spec: PolicySpec, tensors: Mapping[str, Array], device: torch.device) -> Network:
     """A network whose parameters are those arrays: on the CPU the very same memory, elsewhere copies."""
     network = Network(spec)
+    if device.type != "cpu":
+        network.to_empty(device=device)
     for name, parameter in network.named_parameters():
-        parameter.data = torch.from_numpy(tensors[name]).to(device)
+        if device.type == "cpu":
+            parameter.data = torch.from_numpy(tensors[name])
+        else:
+            parameter.data.copy_(torch.from_numpy(tensors[name]))
     return network
 
 
