@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pty
@@ -323,7 +324,8 @@ class Terminal:
 
     def __init__(self, *arguments: str) -> None:
         self.ours, theirs = pty.openpty()
-        self.process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        restore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it
+        self.process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=restore)
         os.close(theirs)
         self.text = ""
 
