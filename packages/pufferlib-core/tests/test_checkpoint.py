@@ -86,7 +86,14 @@ def test_foreign_manifests(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    "forged", [{"files": None}, {"files": {"state.json": {}}}, {"files": {"state.json": 3}}, {"files": ["state.json"]}]
+    "forged",
+    [
+        {"files": None},
+        {"files": {"state.json": {}}},
+        {"files": {"state.json": 3}},
+        {"files": ["state.json"]},
+        {"files": {"state.json": {"bytes": [4], "sha256": ""}}},
+    ],
 )
 def test_sealed_manifests_of_another_form(tmp_path, forged):
     path = save(tmp_path)

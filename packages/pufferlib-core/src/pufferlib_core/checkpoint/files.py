@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import shutil
 import tempfile
@@ -95,7 +96,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     folder = resolve(Path(path))
     manifest = _read_manifest(folder / MANIFEST)
     with reading(folder / MANIFEST):
-        declared = {str(name): (rule["bytes"], rule["sha256"]) for name, rule in manifest["files"].items()}
+        declared = {str(name): (operator.index(rule["bytes"]), rule["sha256"]) for name, rule in manifest["files"].items()}
     present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
     for name in sorted(present ^ set(declared)):
         raise CheckpointError(f"{folder / name}: {'is not in the manifest' if name in present else 'is missing'}")
