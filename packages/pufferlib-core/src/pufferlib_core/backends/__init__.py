@@ -45,7 +45,17 @@ class Engine(Protocol):
         """Fills a segment with sampled actions, with noise keyed by (seed, row, first_step + t); returns finished episodes."""
 
     def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
-        """Epochs of minibatches on a segment, in the order of `minibatch_order`; returns losses by name.
+        """Epochs of minibatches on a segment, in the order of `minibatch_order`.
+
+        Args:
+            segment: rows and the log-probabilities and values of the policy that collected them.
+            advantage: float32 (T, N), normalised here by minibatch if the settings say so.
+            target: of the value, float32 (T, N).
+            rate: learning rate.
+            update: number of the update, which keys the shuffle.
+
+        Returns:
+            Losses by name, means over the minibatches.
 
         Raises:
             NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.

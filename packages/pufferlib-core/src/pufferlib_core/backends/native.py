@@ -192,21 +192,7 @@ class NativeEngine:
         return check(status, "collect")
 
     def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
-        """Epochs of minibatches on a segment.
-
-        Args:
-            segment: rows and the log-probabilities and values of the policy that collected them.
-            advantage: float32 (T, N), normalised here by minibatch if the settings say so.
-            target: of the value, float32 (T, N).
-            rate: learning rate.
-            update: number of the update, which keys the shuffle.
-
-        Returns:
-            Losses by name, means over the minibatches.
-
-        Raises:
-            NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
-        """
+        """See `Engine.descend`."""
         batch = ffi.new("puf_batch *")
         batch.obs, batch.action = _f4(segment.features), ffi.from_buffer(segment.action)
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)

@@ -41,7 +41,8 @@ def from_json(values: dict[str, Any], depth: int = 1) -> Space:
         if kind == "MultiDiscrete":
             return MultiDiscrete(values["nvec"])
         if kind == "Mixed":
-            return Mixed(*(from_json(values[name], depth + 1) for name in ("choices", "numbers")))  # type: ignore[arg-type]
+            choices, numbers = (from_json(values[name], depth + 1) for name in ("choices", "numbers"))
+            return Mixed(choices, numbers)  # type: ignore[arg-type]  # it refuses parts of other kinds
         if kind == "Dict":
             return Dict({name: from_json(part, depth + 1) for name, part in values["spaces"].items()})
         if kind == "Tuple":

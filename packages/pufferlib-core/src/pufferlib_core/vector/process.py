@@ -76,8 +76,7 @@ class ProcessVec(PythonVecs):
     def _set_states(self, state: Mapping[str, Array]) -> None:
         self._ready()
         packed, parts = parted(state), []
-        for k, (first, stop) in enumerate(self._crew.parts):
-            rows = slice(first * self.spec.agents, stop * self.spec.agents)
+        for k, ((first, stop), rows) in enumerate(zip(self._crew.parts, self._crew.rows, strict=True)):
             inner = joined(packed[first:stop] if self.spec.batch is None else packed[k : k + 1])
             parts.append({name: book[rows] for name, book in state.items() if name not in INNER} | inner)
         self._crew.set_states(parts)

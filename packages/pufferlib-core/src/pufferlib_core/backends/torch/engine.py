@@ -108,21 +108,7 @@ class TorchEngine:
         return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
 
     def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
-        """Epochs of minibatches on a segment, in the order of the native back end.
-
-        Args:
-            segment: rows and the log-probabilities and values of the policy that collected them.
-            advantage: float32 (T, N), normalised here by minibatch if the settings say so.
-            target: of the value, float32 (T, N).
-            rate: learning rate.
-            update: number of the update, which keys the shuffle.
-
-        Returns:
-            Losses by name, means over the minibatches.
-
-        Raises:
-            NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
-        """
+        """See `Engine.descend`."""
         config, rows = self.config, self._load_rows(segment, advantage, target)
         valid = None if segment.valid.all() else torch.from_numpy(segment.valid.reshape(-1) != 0).to(self.device)
         for group in self._optimizer.param_groups:
