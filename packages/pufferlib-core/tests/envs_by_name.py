@@ -60,6 +60,17 @@ class Fragile(Line):
         return super().step(min(action, 1))
 
 
+REPORTS = [  # an action of `Fragile` in environment 4 of 7, of two workers and seed 9, and what is said then
+    (2, r"worker 1 \(environments 3 to 6, seed words \(9, 0, 0\)\) failed:\n(.|\n)*ZeroDivisionError(.|\n)*"
+        r"raised by environment 4, whose seed is of SeedSequence\(\(9, 0, 0\), spawn_key=\(4,\)\)"),
+    (3, r"worker 1 \(environments 3 to 6, .*was killed by signal 9 \(Killed\)"),
+    (4, r"worker 1 \(environments 3 to 6, .*did not answer within 1 seconds"),
+    (5, r"MemoryError(.|\n)*raised by environment 4"),
+    (6, "worker 1 .* ended with exit code 3"),
+    (7, "SystemExit: enough"),
+]  # fmt: skip
+
+
 class Uneven(Line):
     """Some steps wait for up to 3 ms; which ones is the affair of the clock, not of the seed."""
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from envs_by_name import REPORTS
 from pufferlib_core import make_vec
 from pufferlib_core.backends import get_backend
 from pufferlib_core.collect import collect
@@ -125,17 +126,7 @@ def test_parts_are_given_in_the_order_in_which_they_were_sent():
     vec.close()
 
 
-@pytest.mark.parametrize(
-    ("action", "message"),
-    [
-        (2, r"worker 1 \(environments 3 to 6, seed words \(9, 0, 0\)\) failed:\n(.|\n)*ZeroDivisionError(.|\n)*"
-            r"raised by environment 4, whose seed is of SeedSequence\(\(9, 0, 0\), spawn_key=\(4,\)\)"),
-        (3, r"worker 1 \(environments 3 to 6, .*was killed by signal 9 \(Killed\)"),
-        (4, r"worker 1 \(environments 3 to 6, .*did not answer within 1 seconds"),
-        (5, r"MemoryError(.|\n)*raised by environment 4"),
-        (6, "worker 1 .* ended with exit code 3"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("action", "message"), REPORTS)
 @pytest.mark.parametrize("others", [False, True])
 def test_failures_end_everything(action, message, others):
     """Also while other parts keep the parent busy."""

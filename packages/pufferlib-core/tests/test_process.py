@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from envs_by_name import REPORTS
 from pufferlib_core import make_vec, train
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, EnvError, ShapeError
@@ -162,18 +163,7 @@ def test_batches_are_seeded_by_worker():
     vec.close()
 
 
-@pytest.mark.parametrize(
-    ("action", "message"),
-    [
-        (2, r"worker 1 \(environments 3 to 6, seed words \(9, 0, 0\)\) failed:\n(.|\n)*ZeroDivisionError(.|\n)*"
-            r"raised by environment 4, whose seed is of SeedSequence\(\(9, 0, 0\), spawn_key=\(4,\)\)"),
-        (3, r"worker 1 \(environments 3 to 6, .*was killed by signal 9 \(Killed\)"),
-        (4, r"worker 1 \(environments 3 to 6, .*did not answer within 1 seconds"),
-        (5, r"MemoryError(.|\n)*raised by environment 4"),
-        (6, "worker 1 .* ended with exit code 3"),
-        (7, "SystemExit: enough"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("action", "message"), REPORTS)
 def test_failures_end_everything(action, message):
     vec = make_vec(FRAGILE, num_envs=N, workers=2, seed=9, timeout=1)
     vec.reset()
