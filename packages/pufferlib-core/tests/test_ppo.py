@@ -271,10 +271,10 @@ def test_settings_that_contradict_each_other():
     with pytest.raises(
         ConfigError, match=r"ppo.minibatch=2048 does not divide num_envs \* horizon = 6400; nearest that does: 1600"
     ):
-        check_config(PPOConfig(horizon=64, minibatch=2048), 100)
+        check_config(PPOConfig(horizon=64, minibatch=2048), PolicyConfig(), 100)
     with pytest.raises(ConfigError, match="dual_clip"):
-        check_config(PPOConfig(dual_clip=0.5), 64)
-    check_config(PPOConfig(), 64)
+        check_config(PPOConfig(dual_clip=0.5), PolicyConfig(), 64)
+    check_config(PPOConfig(), PolicyConfig(), 64)
     with pytest.raises(ShapeError, match="layers"):
         NATIVE.c_net(make_spec(hidden=[4] * 9))
     with pytest.raises(ConfigError, match="cannot fly"):

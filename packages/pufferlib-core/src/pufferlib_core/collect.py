@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pufferlib_core.data import Segment
+from pufferlib_core.data import Segment, handed_on
 from pufferlib_core.errors import EnvError, NonFiniteError
 from pufferlib_core.native import Array
 from pufferlib_core.traits import Step
@@ -22,7 +22,7 @@ TRIED = 2  # steps of each segment after which that is decided
 
 
 def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step: int) -> int:
-    """Fills a segment with sampled actions; row 0 of its observations is there already.
+    """Fills a segment with sampled actions; row 0 of its observations, and of what the policy hands on, is there already.
 
     The parts of the vector (`VecEnv.parts`) begin in lock-step. Where they turn out to be uneven each goes on as soon as it
     is ready: the policy acts for it while others step. What is collected depends neither on that nor on the parts.
@@ -41,6 +41,8 @@ def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step
         NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
         NativeError: if an action mask allows nothing.
     """
+    if segment.carry is not None:
+        segment.carry[1] = segment.carry[0]
     whole = _Group(policy, vec, segment, range(len(vec.parts)), seed, first_step)
     if len(vec.parts) == 1:
         return whole.go_on()
@@ -85,6 +87,7 @@ class _Group:
     ) -> None:
         self.parts, self.t = parts, t
         self.missing: set[int] = set()  # parts that step
+        self._before: Array | None = None  # what the policy handed on to the rows that are under way
         self._policy, self._vec, self._segment = policy, vec, segment
         self._seed, self._first_step, self._first = seed, first_step, vec.parts[parts[0]].start
         self._own = segment.part(slice(self._first, vec.parts[parts[-1]].stop))
@@ -134,7 +137,12 @@ class _Group:
 
     def end(self) -> None:
         """Values after the last row."""
-        _link(self._own, self.t - 1, self._policy.forward(self._features(self.t))[1])
+        _link(self._own, self.t - 1, self._policy.forward(self._features(self.t), carry=self._carry)[1])
+
+    @property
+    def _carry(self) -> Array | None:
+        """What the policy hands on, of these rows."""
+        return None if self._own.carry is None else self._own.carry[1]
 
     def _act(self) -> Array:
         """Actions on the observations of t, whose values follow row t - 1."""
@@ -143,9 +151,11 @@ class _Group:
         self._check_finite(features, "observation", self._first)
         mask = None if own.action_mask is None else own.action_mask[t]
         begin = time.perf_counter()
+        self._before = None if self._carry is None else self._carry.copy()
         action, own.logprob[t], own.value[t] = self._policy.act(
-            features, greedy=False, seed=self._seed, step=self._first_step + t, action_mask=mask, first=self._first
-        )
+            features, greedy=False, seed=self._seed, step=self._first_step + t, action_mask=mask, first=self._first,
+            carry=self._carry,
+        )  # fmt: skip
         self._acting += time.perf_counter() - begin
         if t > 0:
             _link(own, t - 1, own.value[t])
@@ -155,11 +165,15 @@ class _Group:
     def _take(self, step: Step, rows: slice) -> None:
         """Checks rewards; the policy that collects values final observations."""
         self._check_finite(step.reward, "reward", self._first + rows.start)
+        carry = None if self._carry is None else self._carry[rows]
         if step.finished:
             cut = np.flatnonzero((step.truncated != 0) & (step.terminated == 0))
             if len(cut):
                 final = self._vec.tree.features(step.final_obs[cut])
-                self._own.next_value[self.t, rows.start + cut] = self._policy.forward(final)[1]
+                kept = None if carry is None else carry[cut]
+                self._own.next_value[self.t, rows.start + cut] = self._policy.forward(final, carry=kept)[1]
+        if carry is not None and self._before is not None:
+            carry[...] = handed_on(self._before[rows], carry, step.terminated | step.truncated, step.valid)
 
     def _within(self, part: int) -> slice:
         rows = self._vec.parts[part]

@@ -49,6 +49,7 @@ class Segment:
     log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
     final_obs: npt.NDArray[Any]  # (N, *row) last final observation of each environment
     action_mask: ByteArray | None  # (T + 1, N, logits) what the action of row t may be; None: anything
+    carry: FloatArray | None = None  # (2, N, C) what a policy with a memory hands on: at row 0, and after the last row so far
     turns: bool = False  # agents wait for each other: rows that are not valid belong to the turn before, see `ops.turns`
 
     @classmethod
@@ -133,3 +134,21 @@ class Segment:
             self.own_features[0] = self.own_features[-1]
         if self.action_mask is not None:
             self.action_mask[0] = self.action_mask[-1]
+        if self.carry is not None:
+            self.carry[0] = self.carry[1]
+
+
+def handed_on(before: FloatArray, after: FloatArray, ended: npt.NDArray[Any], valid: npt.NDArray[Any]) -> FloatArray:
+    """What a policy with a memory starts the next row with, (N, C).
+
+    Nothing (zeros) where an episode ended; what it had before where the row is not valid, so that nothing of such a row
+    is remembered; else what it made of the row. Values are selected: NaN does not pass.
+
+    Args:
+        before: the carry that the row was acted on with, (N, C).
+        after: what the policy made of it, (N, C).
+        ended: non-zero where an episode ended with this row, (N,).
+        valid: non-zero where the row counts, (N,).
+    """
+    chosen: FloatArray = np.where((ended != 0)[:, None], np.float32(0), np.where((valid != 0)[:, None], after, before))
+    return chosen

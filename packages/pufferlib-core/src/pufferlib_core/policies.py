@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pufferlib_core.config import from_dict, option, to_dict
 from pufferlib_core.emulation import SpaceTree
+from pufferlib_core.encoders import Encoder, encoders
 from pufferlib_core.errors import CheckpointError, PufferError, SpaceError
+from pufferlib_core.native import Array
+from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.spaces import Box, Flat, Mixed, Space, fingerprint, from_json
 from pufferlib_core.traits import ActionSpace
 
@@ -17,8 +25,17 @@ from pufferlib_core.traits import ActionSpace
 class PolicyConfig:
     """Settings of the network."""
 
+    conv: tuple[str, ...] = option(
+        (),
+        'convolutions for images: "nature", "impala_small" or channels:kernel:stride of each; none: images are read as vectors',
+    )
+    encoder: tuple[int, ...] = option(
+        (), "widths of layers that each vector of a nested observation has to itself", low=1, high=4096
+    )
     hidden: tuple[int, ...] = option((64, 64), "widths of the hidden layers", low=1, high=4096)
     activation: str = option("tanh", "of hidden layers", choices=("tanh", "relu"))
+    core: str = option("none", "memory after the hidden layers", choices=("none", "lstm", "gru"))
+    core_size: int = option(128, "numbers that the memory hands on (of an LSTM: twice as many)", low=1, high=4096)
     separate: bool = option(False, "separate networks for action and value instead of one shared trunk")
     normalize_obs: bool = option(False, "subtract the running mean of observations and divide by their deviation")
     obs_clip: float = option(10.0, "normalised observations are kept in [-obs_clip, obs_clip]", low=0.001, high=1e6)
@@ -35,7 +52,7 @@ class Tensor(NamedTuple):
     @property
     def size(self) -> int:
         """Numbers in it."""
-        return self.shape[0] * (self.shape[1] if len(self.shape) > 1 else 1)
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +92,72 @@ class PolicySpec:
         """
         return "clip" if self.numbers else "none"
 
+    @functools.cached_property
+    def encoders(self) -> list[Encoder]:
+        """What reads the leaves of an observation, in their order; empty: all its numbers go to the hidden layers at once.
+
+        Raises:
+            ConfigError: if `policy.conv` is none, or it or `policy.encoder` has nothing to read.
+            SpaceError: if a convolution is larger than what it reads.
+        """
+        return encoders(self.tree, self.config.conv, self.config.encoder)
+
+    @property
+    def encoded(self) -> int:
+        """Numbers that the first hidden layer reads."""
+        return sum(encoder.width for encoder in self.encoders) if self.encoders else self.tree.width
+
+    @property
+    def gates(self) -> int:
+        """Blocks of `core_size` rows in the weights of the core."""
+        return {"none": 0, "lstm": 4, "gru": 3}[self.config.core]
+
+    @property
+    def carry(self) -> int:
+        """Numbers that a row of the policy hands on from step to step; 0: it has no memory."""
+        numbers = {"none": 0, "lstm": 2, "gru": 1}[self.config.core] * self.config.core_size
+        return numbers * (2 if self.config.separate else 1)
+
+    def preprocessing(self, moments: Moments | None) -> tuple[Array, Array, float] | None:
+        """Mean and scale (width,) float32 and the bound: a network reads clip((x - mean) * scale, -bound, bound).
+
+        Images are scaled alone, whatever `moments` say of them. None: it reads x.
+        """
+        width = self.tree.width
+        mean, scale, bound = np.zeros(width, np.float32), np.ones(width, np.float32), math.inf
+        if moments is not None:
+            mean[:], scale[:], bound = moments.mean, moments.scale(), self.config.obs_clip
+        for encoder in self.encoders:
+            if encoder.image is not None:
+                part = slice(encoder.first, encoder.first + encoder.size)
+                mean[part], scale[part] = 0.0, encoder.scale
+        plain = moments is None and (scale == 1).all()
+        return None if plain else (mean, scale, bound)
+
+    def _tower(self, part: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Tensors of a trunk, an actor or a critic."""
+        for e, encoder in enumerate(self.encoders):
+            for k, shape in enumerate(encoder.layers):
+                yield f"{part}.encoder.{e}.{k}.weight", shape
+                yield f"{part}.encoder.{e}.{k}.bias", shape[:1]
+        for k, (read, out) in enumerate(itertools.pairwise((self.encoded, *self.config.hidden))):
+            yield f"{part}.{k}.weight", (out, read)
+            yield f"{part}.{k}.bias", (out,)
+        if self.gates:
+            size = self.config.core_size
+            yield f"{part}.core.input", (self.gates * size, self.config.hidden[-1])
+            yield f"{part}.core.state", (self.gates * size, size)
+            yield f"{part}.core.bias", (self.gates * size,)
+
     def tensors(self) -> list[Tensor]:
         """Names, shapes and offsets in the flat vector, in order (see puffer/net.h)."""
-        parts = ["actor", "critic"] if self.config.separate else ["trunk"]
-        shapes: list[tuple[str, tuple[int, ...]]] = []
-        heads = {"actor": [("policy", self.logits)], "critic": [("value", 1)],
-                 "trunk": [("policy", self.logits), ("value", 1)]}  # fmt: skip
-        for part in parts:
-            width = self.tree.width
-            for layer, out in enumerate(self.config.hidden):
-                shapes += [(f"{part}.{layer}.weight", (out, width)), (f"{part}.{layer}.bias", (out,))]
-                width = out
-            for head, out in heads[part]:
-                shapes += [(f"{head}.weight", (out, width)), (f"{head}.bias", (out,))]
+        read = self.config.core_size if self.gates else self.config.hidden[-1]
+        policy, value = (
+            [(f"{head}.weight", (out, read)), (f"{head}.bias", (out,))] for head, out in (("policy", self.logits), ("value", 1))
+        )
+        first = "actor" if self.config.separate else "trunk"
+        shapes: list[tuple[str, tuple[int, ...]]] = [*self._tower(first), *policy]
+        shapes += [*self._tower("critic"), *value] if self.config.separate else value
         if self.numbers:
             shapes.append(("log_std", (self.numbers,)))
         result, offset = [], 0

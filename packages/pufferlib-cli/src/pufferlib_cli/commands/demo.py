@@ -12,7 +12,7 @@ from pufferlib_core.checkpoint import load_checkpoint
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
 from pufferlib_core.loops.api import policy_of
-from pufferlib_core.loops.evaluate import trained_env
+from pufferlib_core.loops.evaluate import Player, trained_env
 from pufferlib_core.seeding import STREAM_SAMPLE
 from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
 from pufferlib_core.traits import EnvSpec, Keys
@@ -38,13 +38,14 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
     vec = vectorize(spec, num_envs=1, threads=1, seed=seed)
     rng = np.random.default_rng([seed, STREAM_SAMPLE])
     step, reward, episodes = vec.reset(), 0.0, 0
+    player = None if policy is None else Player(policy, vec)
     live = sys.stdout.isatty()
     for t in range(steps):
-        if policy is not None:
-            action = policy.act(step.obs, action_mask=step.action_mask)[0]
+        if player is not None:
+            step = player.step(step)
         else:
             action = sample_allowed(spec.action_space, rng, None if step.action_mask is None else step.action_mask[0])[None]
-        step = vec.step(np.ascontiguousarray(action, vec.action_dtype))
+            step = vec.step(np.ascontiguousarray(action, vec.action_dtype))
         reward, episodes = reward + float(step.reward[0]), episodes + step.finished
         if live:
             picture = vec.render()

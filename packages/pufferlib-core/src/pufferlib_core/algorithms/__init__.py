@@ -21,7 +21,7 @@ class AlgorithmSpec:
     The back end's engine (`make_engine`) owns the memory of parameters and optimiser, acts, and offers the fused kernels
     that `capability` names.
 
-        check(config, num_envs)                                       refuses settings that contradict each other
+        check(config, policy_config, num_envs)                        refuses settings that contradict each other
         init(engine, policy_spec, config, *, num_envs, seed) -> state
         targets(state, segment, config) -> named arrays               what the losses aim at
         update(engine, state, segment, config, *, fraction) -> state, metrics
@@ -30,7 +30,7 @@ class AlgorithmSpec:
     name: str
     config: type[Any]
     capability: str
-    check: Callable[[Any, int], None]
+    check: Callable[[Any, Any, int], None]
     init: Callable[..., State]
     targets: Callable[..., dict[str, npt.NDArray[Any]]]
     update: Callable[..., tuple[State, dict[str, float]]]

@@ -14,7 +14,7 @@ from pufferlib_core.errors import ConfigError
 from pufferlib_core.native import Array, gae, lib
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.turns import OwnTurns, settle
-from pufferlib_core.policies import PolicySpec
+from pufferlib_core.policies import PolicyConfig, PolicySpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class PPOConfig:
     weight_decay: float = option(0.0, "decoupled: parameters shrink by learning_rate * weight_decay a step", low=0.0)
 
 
-def check_config(config: PPOConfig, num_envs: int) -> None:
-    """Refuses settings that contradict each other.
+def check_config(config: PPOConfig, policy: PolicyConfig, num_envs: int) -> None:
+    """Refuses settings that contradict each other; `num_envs` are rows, one for each agent.
 
     Raises:
         ConfigError: naming the rule and the nearest legal value.
@@ -55,6 +55,11 @@ def check_config(config: PPOConfig, num_envs: int) -> None:
         near = min(divisors, key=lambda d: abs(d - config.minibatch))
         raise ConfigError(
             f"ppo.minibatch={config.minibatch} does not divide num_envs * horizon = {rows}; nearest that does: {near}"
+        )
+    if policy.core != "none" and config.minibatch % config.horizon:
+        raise ConfigError(
+            f"ppo.minibatch={config.minibatch} must hold whole sequences of ppo.horizon={config.horizon} steps, because "
+            f"policy.core={policy.core}: choose a multiple"
         )
     if 0.0 < config.dual_clip <= 1.0:
         raise ConfigError(f"ppo.dual_clip={config.dual_clip} must be above 1, or 0 for none")

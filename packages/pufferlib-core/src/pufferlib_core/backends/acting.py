@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.data import aligned_zeros
+from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array, check, ffi, isa, lib, pointer
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector.base import action_dtype
@@ -72,23 +73,35 @@ class HostPolicy(ABC):
         self._sample = Sampler(spec)
 
     @abstractmethod
-    def outputs(self, features: Array) -> tuple[Array, Array]:
-        """Outputs of the action head, float32 (N, logits), and values (N,), of features, float32 (N, width)."""
+    def outputs(self, features: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
+        """What the network makes of features, float32 (N, width), that are not preprocessed yet.
+
+        Args:
+            features: of N rows.
+            carry: what the policy has handed on, float32 (N, carry); None: it has no memory.
+
+        Returns:
+            outputs of the action head, float32 (N, logits), values (N,), and what it hands on (N, carry).
+        """
 
     @abstractmethod
     def log_std(self) -> Array | None:
         """Logarithms of the deviations of continuous actions, float32 (A,)."""
 
-    def forward(self, obs: Array) -> tuple[Array, Array]:
-        """Outputs of the action head (N, logits) and values (N,) of N observations; see `act`."""
+    def forward(self, obs: Array, *, carry: Array | None = None) -> tuple[Array, Array]:
+        """Outputs of the action head (N, logits) and values (N,) of N observations; see `act`. `carry` is only read."""
+        return self._outputs(obs, carry)[:2]
+
+    def _outputs(self, obs: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
         tree = self.spec.tree
         if obs.dtype != np.float32 or obs.shape[1:] != (tree.width,):
             obs = tree.features(obs)
-        return self.outputs(obs)
+        return self.outputs(obs, checked_carry(self.spec, carry, len(obs)))
 
     def act(
-        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, first: int = 0, action_mask: Array | None = None
-    ) -> tuple[Array, Array, Array]:
+        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, first: int = 0,
+        action_mask: Array | None = None, carry: Array | None = None,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
         """Actions (N, ...), log-probabilities (N,) and values (N,), as those of the native back end.
 
         Args:
@@ -98,10 +111,35 @@ class HostPolicy(ABC):
             step: likewise.
             first: number of the first row.
             action_mask: uint8 (N, choices), non-zero where a choice is allowed.
+            carry: what a policy with a memory has handed on, float32 (N, spec.carry), zeros where an episode begins; it is
+                overwritten with what the policy hands on next.
+
+        Raises:
+            ShapeError: if observations or carry do not fit the policy.
         """
-        heads, value = self.forward(obs)
+        heads, value, after = self._outputs(obs, carry)
         action, logprob = self._sample(heads, self.log_std(), action_mask, greedy=greedy, seed=seed, step=step, first=first)
+        if carry is not None and after is not None:
+            carry[...] = after
         return action, logprob, value
+
+
+def checked_carry(spec: PolicySpec, carry: Array | None, rows: int) -> Array | None:
+    """What a policy has handed on, as it came.
+
+    Raises:
+        ShapeError: if it does not fit the policy.
+    """
+    if spec.carry == 0 and carry is None:
+        return None
+    if spec.carry == 0:
+        raise ShapeError("this policy has no memory: leave carry out")
+    if carry is None or carry.shape != (rows, spec.carry) or carry.dtype != np.float32:
+        came = "none" if carry is None else f"{carry.dtype} {carry.shape}"
+        raise ShapeError(
+            f"this policy has a memory: carry must be float32 {(rows, spec.carry)}, zeros where an episode begins; got {came}"
+        )
+    return carry
 
 
 def minibatch_order(seed: int, update: int, epoch: int, rows: int, minibatch: int) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pufferlib_core.backends import BackendSpec
+from pufferlib_core.backends.acting import checked_carry
 from pufferlib_core.backends.params import c_net, initial_params, join_params, named
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
@@ -55,18 +56,12 @@ class NativePolicy:
     def load(self, params: Array, moments: Moments | None) -> None:
         """Takes over parameters and observation statistics."""
         flat = pointer(params, "params", np.float32, (self.spec.params,))
-        if moments is None:
+        read = self.spec.preprocessing(moments)
+        if read is None:
             check(lib.puf_policy_load(self.handle, flat, ffi.NULL, ffi.NULL, 0.0), "policy")
-            return
-        mean, scale = moments.mean.astype(np.float32), moments.scale().astype(np.float32)
-        status = lib.puf_policy_load(
-            self.handle,
-            flat,
-            ffi.from_buffer("float[]", mean),
-            ffi.from_buffer("float[]", scale),
-            self.spec.config.obs_clip,
-        )
-        check(status, "policy")
+        else:
+            mean, scale, bound = read
+            check(lib.puf_policy_load(self.handle, flat, _f4(mean), _f4(scale), bound), "policy")
 
     def _input(self, obs: Array) -> tuple[Array, Any]:
         """What the network reads of observations, or of features (N, width) of them; the array keeps the memory alive."""
@@ -76,8 +71,9 @@ class NativePolicy:
         return obs, pointer(obs, "obs", np.float32, (len(obs), tree.width))
 
     def act(
-        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None, first: int = 0
-    ) -> tuple[Array, Array, Array]:
+        self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None,
+        first: int = 0, carry: Array | None = None,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
         """Actions for N observations.
 
         Args:
@@ -87,13 +83,16 @@ class NativePolicy:
             step: likewise.
             action_mask: uint8 (N, choices), non-zero where a choice is allowed.
             first: number of the first row, where these are some of many.
+            carry: what a policy with a memory has handed on, float32 (N, spec.carry), zeros where an episode begins; it is
+                overwritten with what the policy hands on next.
 
         Returns:
             action (N, ...), its log-probability (N,), value (N,).
 
         Raises:
-            ShapeError: if the observations do not fit the policy.
+            ShapeError: if observations or carry do not fit the policy.
         """
+        checked_carry(self.spec, carry, len(obs))
         space = self.spec.action_space
         n = len(obs)
         _read, flat = self._input(obs)
@@ -108,8 +107,12 @@ class NativePolicy:
         check(status, "act (is an action mask empty?)" if action_mask is not None else "act")
         return action, logprob, value
 
-    def forward(self, obs: Array) -> tuple[Array, Array]:
-        """Logits (N, L), those of choices and then the means of numbers, and values (N,) of N observations; see `act`."""
+    def forward(self, obs: Array, *, carry: Array | None = None) -> tuple[Array, Array]:
+        """Logits (N, L), those of choices and then the means of numbers, and values (N,) of N observations; see `act`.
+
+        `carry` is only read.
+        """
+        checked_carry(self.spec, carry, len(obs))
         n = len(obs)
         _read, flat = self._input(obs)
         logits, value = np.empty((n, self.spec.logits), np.float32), np.empty(n, np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.data import aligned_zeros
+from pufferlib_core.encoders import Encoder
 from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array, check, ffi, lib
 from pufferlib_core.policies import PolicySpec
@@ -22,6 +23,13 @@ def c_net(spec: PolicySpec) -> Any:
         raise ShapeError(f"policy.hidden has {net.layers} layers, the native back end takes 1 to {lib.PUF_MAX_LAYERS}")
     for k, width in enumerate(spec.config.hidden):
         net.width[k] = width
+    if len(spec.encoders) > lib.PUF_MAX_ENCODERS:
+        raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_ENCODERS} encoders, got {len(spec.encoders)}")
+    net.encoders = len(spec.encoders)
+    for to, encoder in zip(net.encoder, spec.encoders, strict=False):
+        _c_encoder(to, encoder)
+    net.core = {"none": lib.PUF_NO_CORE, "lstm": lib.PUF_LSTM, "gru": lib.PUF_GRU}[spec.config.core]
+    net.core_size = spec.config.core_size if spec.gates else 0
     net.activation = {"tanh": lib.PUF_TANH, "relu": lib.PUF_RELU}[spec.config.activation]
     net.separate = spec.config.separate
     net.action_size, net.action_numbers = spec.action_space.size, spec.numbers
@@ -30,6 +38,21 @@ def c_net(spec: PolicySpec) -> Any:
     for k, n in enumerate(spec.nvec):
         net.action_n[k] = n
     return net
+
+
+def _c_encoder(to: Any, encoder: Encoder) -> None:
+    to.size = encoder.size
+    if encoder.image is not None:
+        to.height, to.width, to.channels = encoder.image
+    to.layers = len(encoder.layers)
+    if to.layers > lib.PUF_MAX_ENCODER_LAYERS:
+        raise ShapeError(
+            f"the native back end takes at most {lib.PUF_MAX_ENCODER_LAYERS} layers of an encoder, got {to.layers}"
+        )
+    for k, shape in enumerate(encoder.layers):
+        to.out[k] = shape[0]
+    for k, conv in enumerate(encoder.convs):
+        to.kernel[k], to.stride[k] = conv.kernel, conv.stride
 
 
 def initial_params(spec: PolicySpec, seed: int) -> Array:

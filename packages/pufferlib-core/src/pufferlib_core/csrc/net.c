@@ -4,13 +4,43 @@
 #include "puffer/math.h"
 #include "seeds.h"
 
+enum {
+    PUF_MAX_OBS = 1 << 20,
+    PUF_OWN_LAYERS = -1, /* puf_tensor.encoder */
+    PUF_OWN_CORE = -2
+};
+
 /* --- sizes ------------------------------------------------------------------------------------------------------------ */
 
+static int encoder_legal(const puf_encoder *e) {
+    if (e->size < 1 || e->layers < 0 || e->layers > PUF_MAX_ENCODER_LAYERS) { return 0; }
+    int32_t height = e->height, width = e->width;
+    const int image = height != 0 || width != 0 || e->channels != 0;
+    if (image && (height < 1 || width < 1 || e->channels < 1 || (int64_t)height * width * e->channels != e->size)) { return 0; }
+    for (int32_t k = 0; k < e->layers; k++) {
+        if (e->out[k] < 1 || e->out[k] > PUF_MAX_WIDTH) { return 0; }
+        if (!image) { continue; }
+        if (e->kernel[k] < 1 || e->stride[k] < 1 || e->kernel[k] > height || e->kernel[k] > width) { return 0; }
+        height = (height - e->kernel[k]) / e->stride[k] + 1;
+        width = (width - e->kernel[k]) / e->stride[k] + 1;
+        if ((int64_t)height * width * e->out[k] > PUF_MAX_OBS) { return 0; }
+    }
+    return 1;
+}
+
 int puf_net_check(const puf_net *net) {
-    if (net == NULL || net->obs_size < 1 || net->obs_size > 1 << 20 || net->layers < 1 || net->layers > PUF_MAX_LAYERS ||
-        net->activation < PUF_TANH || net->activation > PUF_RELU || net->action_size < 1) {
+    if (net == NULL || net->obs_size < 1 || net->obs_size > PUF_MAX_OBS || net->layers < 1 || net->layers > PUF_MAX_LAYERS ||
+        net->activation < PUF_TANH || net->activation > PUF_RELU || net->action_size < 1 || net->encoders < 0 ||
+        net->encoders > PUF_MAX_ENCODERS || net->core < PUF_NO_CORE || net->core > PUF_GRU ||
+        (net->core != PUF_NO_CORE) != (net->core_size > 0) || net->core_size < 0 || net->core_size > PUF_MAX_WIDTH) {
         return PUF_EINVAL;
     }
+    int64_t covered = 0;
+    for (int32_t e = 0; e < net->encoders; e++) {
+        if (!encoder_legal(&net->encoder[e])) { return PUF_EINVAL; }
+        covered += net->encoder[e].size;
+    }
+    if (net->encoders > 0 && covered != net->obs_size) { return PUF_EINVAL; }
     for (int32_t k = 0; k < net->layers; k++) {
         if (net->width[k] < 1 || net->width[k] > PUF_MAX_WIDTH) { return PUF_EINVAL; }
     }
@@ -31,68 +61,96 @@ int32_t puf_net_logits(const puf_net *net) {
     return total;
 }
 
-int32_t puf_net_tensors(const puf_net *net) {
-    return 2 * net->layers * (net->separate ? 2 : 1) + 4 + (net->action_numbers > 0);
+int32_t puf_encoder_size(const puf_encoder *e) {
+    if (e->layers == 0) { return e->size; }
+    int32_t height = e->height, width = e->width;
+    for (int32_t k = 0; e->channels > 0 && k < e->layers; k++) {
+        height = (height - e->kernel[k]) / e->stride[k] + 1;
+        width = (width - e->kernel[k]) / e->stride[k] + 1;
+    }
+    return (e->channels > 0 ? height * width : 1) * e->out[e->layers - 1];
 }
 
-/* Shape and name of a tensor, without its offset. */
-static puf_tensor describe(const puf_net *net, int32_t index) {
-    const int32_t hidden = 2 * net->layers, last = net->width[net->layers - 1];
-    puf_tensor t = {.bias = index & 1};
-    int32_t in = last, out;
-    if (index < hidden || (net->separate && index >= hidden + 2 && index < 2 * hidden + 2)) {
-        const int critic = index >= hidden;
-        t.layer = (critic ? index - hidden - 2 : index) / 2;
-        t.part = critic ? 2 : (net->separate ? 1 : 0);
-        in = t.layer == 0 ? net->obs_size : net->width[t.layer - 1];
-        out = net->width[t.layer];
-    } else if (index < hidden + 2) {
-        t.part = 3;
-        out = puf_net_logits(net);
-    } else if (index < hidden * (net->separate ? 2 : 1) + 4) {
-        t.part = 4;
-        out = 1;
-    } else {
-        t.part = 5;
-        t.bias = 1;
-        out = net->action_numbers;
-    }
-    t.rows = out;
-    t.cols = t.bias ? 1 : in;
-    return t;
+int32_t puf_net_encoded(const puf_net *net) {
+    int32_t total = 0;
+    for (int32_t e = 0; e < net->encoders; e++) { total += puf_encoder_size(&net->encoder[e]); }
+    return net->encoders > 0 ? total : net->obs_size;
 }
+
+int32_t puf_net_carry(const puf_net *net) {
+    const int32_t numbers = net->core == PUF_LSTM ? 2 * net->core_size : (net->core == PUF_GRU ? net->core_size : 0);
+    return numbers * (net->separate ? 2 : 1);
+}
+
+/* The tensors of a network one after the other: `sought` and its offset end up in `found`; `count` and `params` are totals. */
+typedef struct {
+    int32_t sought, count;
+    int64_t params, largest;
+    puf_tensor found;
+} tensor_walk;
+
+static void visit(tensor_walk *walk, int32_t part, int32_t encoder, int32_t layer, int32_t bias, int32_t rows, int32_t cols) {
+    const int64_t size = (int64_t)rows * cols;
+    if (walk->count == walk->sought) { walk->found = (puf_tensor){walk->params, rows, cols, part, encoder, layer, bias}; }
+    walk->count++;
+    walk->params += size;
+    walk->largest = size > walk->largest ? size : walk->largest;
+}
+
+static void visit_layer(tensor_walk *walk, int32_t part, int32_t encoder, int32_t layer, int32_t out, int32_t in) {
+    visit(walk, part, encoder, layer, 0, out, in);
+    visit(walk, part, encoder, layer, 1, out, 1);
+}
+
+/* Returns the numbers that a head reads. */
+static int32_t visit_tower(tensor_walk *walk, const puf_net *net, int32_t part) {
+    for (int32_t e = 0; e < net->encoders; e++) {
+        const puf_encoder *encoder = &net->encoder[e];
+        const int image = encoder->channels > 0;
+        int32_t in = image ? encoder->channels : encoder->size;
+        for (int32_t k = 0; k < encoder->layers; k++) {
+            visit_layer(walk, part, e, k, encoder->out[k], image ? in * encoder->kernel[k] * encoder->kernel[k] : in);
+            in = encoder->out[k];
+        }
+    }
+    int32_t in = puf_net_encoded(net);
+    for (int32_t k = 0; k < net->layers; k++) {
+        visit_layer(walk, part, PUF_OWN_LAYERS, k, net->width[k], in);
+        in = net->width[k];
+    }
+    if (net->core == PUF_NO_CORE) { return in; }
+    const int32_t gates = (net->core == PUF_LSTM ? 4 : 3) * net->core_size;
+    visit(walk, part, PUF_OWN_CORE, 0, 0, gates, in);
+    visit(walk, part, PUF_OWN_CORE, 1, 0, gates, net->core_size);
+    visit(walk, part, PUF_OWN_CORE, 0, 1, gates, 1);
+    return net->core_size;
+}
+
+static tensor_walk walk_tensors(const puf_net *net, int32_t sought) {
+    tensor_walk walk = {.sought = sought};
+    int32_t in = visit_tower(&walk, net, net->separate ? 1 : 0);
+    visit_layer(&walk, 3, PUF_OWN_LAYERS, 0, puf_net_logits(net), in);
+    if (net->separate) { in = visit_tower(&walk, net, 2); }
+    visit_layer(&walk, 4, PUF_OWN_LAYERS, 0, 1, in);
+    if (net->action_numbers > 0) { visit(&walk, 5, PUF_OWN_LAYERS, 0, 1, net->action_numbers, 1); }
+    return walk;
+}
+
+int32_t puf_net_tensors(const puf_net *net) { return walk_tensors(net, -1).count; }
 
 int puf_net_tensor(const puf_net *net, int32_t index, puf_tensor *out) {
-    if (puf_net_check(net) != PUF_OK || out == NULL || index < 0 || index >= puf_net_tensors(net)) { return PUF_EINVAL; }
-    int64_t offset = 0;
-    for (int32_t i = 0; i < index; i++) {
-        const puf_tensor t = describe(net, i);
-        offset += (int64_t)t.rows * t.cols;
-    }
-    *out = describe(net, index);
-    out->offset = offset;
+    if (puf_net_check(net) != PUF_OK || out == NULL || index < 0) { return PUF_EINVAL; }
+    const tensor_walk walk = walk_tensors(net, index);
+    if (index >= walk.count) { return PUF_EINVAL; }
+    *out = walk.found;
     return PUF_OK;
 }
 
-int64_t puf_net_params(const puf_net *net) {
-    int64_t total = 0;
-    for (int32_t i = 0; i < puf_net_tensors(net); i++) {
-        const puf_tensor t = describe(net, i);
-        total += (int64_t)t.rows * t.cols;
-    }
-    return total;
-}
+int64_t puf_net_params(const puf_net *net) { return walk_tensors(net, -1).params; }
 
 /* --- initial parameters ----------------------------------------------------------------------------------------------- */
 
-int64_t puf_net_init_scratch(const puf_net *net) {
-    int64_t largest = 0;
-    for (int32_t i = 0; i < puf_net_tensors(net); i++) {
-        const puf_tensor t = describe(net, i);
-        if ((int64_t)t.rows * t.cols > largest) { largest = (int64_t)t.rows * t.cols; }
-    }
-    return largest;
-}
+int64_t puf_net_init_scratch(const puf_net *net) { return walk_tensors(net, -1).largest; }
 
 /* `count` orthonormal vectors of `length` (count <= length) from normal numbers, by modified Gram and Schmidt, twice. */
 static void orthonormal(float *x, int32_t count, int32_t length, puf_rng *rng) {
@@ -120,18 +178,28 @@ static void orthonormal(float *x, int32_t count, int32_t length, puf_rng *rng) {
     }
 }
 
+/* Initial value of number i of a bias (or of log_std). */
+static float initial_bias(const puf_net *net, const puf_tensor *t, int32_t i, float log_std) {
+    if (t->part == 5) { return log_std; }
+    const int forget = t->encoder == PUF_OWN_CORE && net->core == PUF_LSTM && i / net->core_size == 1;
+    return forget ? 1.0f : 0.0f;
+}
+
+static float initial_gain(const puf_tensor *t) {
+    if (t->part == 3) { return 0.01f; }
+    return t->part == 4 || t->encoder == PUF_OWN_CORE ? 1.0f : 1.41421356237f;
+}
+
 int puf_net_init(const puf_net *net, uint64_t seed, float log_std, float *params, float *scratch) {
     if (puf_net_check(net) != PUF_OK || params == NULL || scratch == NULL) { return PUF_EINVAL; }
-    int64_t offset = 0;
     for (int32_t index = 0; index < puf_net_tensors(net); index++) {
-        const puf_tensor t = describe(net, index);
-        float *to = params + offset;
-        offset += (int64_t)t.rows * t.cols;
+        const puf_tensor t = walk_tensors(net, index).found;
+        float *to = params + t.offset;
         if (t.bias) {
-            for (int32_t i = 0; i < t.rows; i++) { to[i] = t.part == 5 ? log_std : 0.0f; }
+            for (int32_t i = 0; i < t.rows; i++) { to[i] = initial_bias(net, &t, i, log_std); }
             continue;
         }
-        const float gain = t.part == 3 ? 0.01f : (t.part == 4 ? 1.0f : 1.41421356237f);
+        const float gain = initial_gain(&t);
         const int wide = t.cols >= t.rows; /* the orthonormal vectors are rows, else columns */
         puf_rng rng = puf_rng_stream(seed, PUF_STREAM_INIT + (uint64_t)index);
         orthonormal(scratch, wide ? t.rows : t.cols, wide ? t.cols : t.rows, &rng);
@@ -166,7 +234,7 @@ static void tower_shapes(puf_layout *l, puf_tower *tower, int32_t part) {
     for (int32_t i = 0; i < puf_net_tensors(&l->net); i++) {
         puf_tensor t;
         puf_net_tensor(&l->net, i, &t);
-        if (t.part != part) { continue; }
+        if (t.part != part || t.encoder != PUF_OWN_LAYERS) { continue; }
         if (t.bias) {
             tower->b[t.layer] = t.offset;
         } else {
@@ -230,7 +298,9 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
 
 size_t puf_policy_bytes(const puf_net *net, int isa, int32_t tasks) {
     const puf_kernels *kernels = puf_kernels_get(isa);
-    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1) { return 0; }
+    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1 || net->encoders > 0 || net->core != PUF_NO_CORE) {
+        return 0;
+    }
     puf_layout layout;
     puf_layout_make(&layout, net, kernels->net.vector);
     return puf_align_up(sizeof(puf_policy)) + puf_align_up((size_t)layout.packed * 4) +

@@ -47,7 +47,7 @@ class Run:
             self.policy_spec, settings.options, options=settings.backend_options, num_envs=n, seed=settings.seed, pool=self.pool
         )
         self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)
-        self.segment = self.vec.allocate(settings.options.horizon)
+        self.segment = self.vec.allocate(settings.options.horizon, self.policy_spec.carry)
         self.episodes = Episodes()
         self.steps = 0  # of all environments together
         self.best = -math.inf
@@ -80,14 +80,12 @@ class Run:
                 f"{checkpoint.path} holds {held} environments, the settings say "
                 f"{self.settings.train.num_envs}: train.num_envs cannot change on resume"
             )
+        if self.segment.carry is not None:
+            self.segment.carry[0] = _held(checkpoint, envs, "carry", self.segment.carry[0])
         self.vec.set_state(envs)
         self._first(self.vec.latest)
         for name, array in self.state.items():
-            came = saved.get(name)
-            if came is None or came.shape != array.shape or came.dtype != array.dtype:
-                what = "is missing" if came is None else f"is {came.dtype} {came.shape}"
-                raise CheckpointError(f"{checkpoint.path}: {name} must be {array.dtype} {array.shape}, it {what}")
-            array[...] = came
+            array[...] = _held(checkpoint, saved, name, array)
 
     def _first(self, step: Step) -> None:
         """Row 0 of the segment."""
@@ -131,6 +129,8 @@ class Run:
         state = self.vec.state() | {"obs": self.vec.tree.plain(self.segment.obs[0])}
         if self.segment.action_mask is not None:
             state["action_mask"] = self.segment.action_mask[0]
+        if self.segment.carry is not None:
+            state["carry"] = self.segment.carry[0]
         acting = self.policy_spec.acting_names()
         policy = {name: array for name, array in self.state.items() if name in acting}
         trainer = {name: array for name, array in self.state.items() if name not in acting}
@@ -180,6 +180,19 @@ class Run:
         text = f"{error}\nsteps {self.steps}, seed {self.settings.seed}, environment {self.settings.env}\n"
         write_atomically(folder / "README.txt", text.encode())
         return folder
+
+
+def _held(checkpoint: Checkpoint, saved: Mapping[str, Any], name: str, like: Any) -> Any:
+    """An array of a checkpoint that must be like another one.
+
+    Raises:
+        CheckpointError: if it is not.
+    """
+    came = saved.get(name)
+    if came is None or came.shape != like.shape or came.dtype != like.dtype:
+        what = "is missing" if came is None else f"is {came.dtype} {came.shape}"
+        raise CheckpointError(f"{checkpoint.path}: {name} must be {like.dtype} {like.shape}, it {what}")
+    return came
 
 
 def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> dict[str, Any]:

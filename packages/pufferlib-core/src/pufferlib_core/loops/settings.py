@@ -86,7 +86,7 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     train: TrainConfig = made["train"]
     backend = values.get("backend", "native")
     env = limited(env_spec(given["env"], values.get(env.name)), train.max_episode_steps)
-    algorithm.check(made[algorithm.name], train.num_envs * env.agents)
+    algorithm.check(made[algorithm.name], made["policy"], train.num_envs * env.agents)
     settings = Settings(
         env=given["env"],
         algorithm=algorithm.name,

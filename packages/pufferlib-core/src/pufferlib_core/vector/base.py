@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -302,11 +303,15 @@ class VecEnv(ABC):
         """Parts that were sent and not received."""
         return len(self._sent)
 
-    def allocate(self, steps: int) -> Segment:
-        """Memory for a segment of `steps` steps of these environments."""
+    def allocate(self, steps: int, carry: int = 0) -> Segment:
+        """Memory for a segment of `steps` steps of these environments, for a policy that hands on `carry` numbers a row."""
         self._check_steps(steps)
         masks = self._step.action_mask
-        return segment_planes(self.spec, steps, self.num_envs, 0 if masks is None else masks.shape[1], aligned_zeros)
+        segment = segment_planes(self.spec, steps, self.num_envs, 0 if masks is None else masks.shape[1], aligned_zeros)
+        return self._remembering(segment, carry)
+
+    def _remembering(self, segment: Segment, carry: int) -> Segment:
+        return dataclasses.replace(segment, carry=aligned_zeros((2, self.rows, carry), np.float32)) if carry else segment
 
     def _check_steps(self, steps: int) -> None:
         if steps < 1:

@@ -152,11 +152,15 @@ class ProcessVec(PythonVecs):
             _copy(self._board.spare.part(self.parts[part]), step)
         return part, step._replace(finished=self._crew.finished(part))
 
-    def allocate(self, steps: int) -> Segment:
-        """Shared memory for a segment: the workers write into it. They let go of it after it is dropped here."""
+    def allocate(self, steps: int, carry: int = 0) -> Segment:
+        """Shared memory for a segment: the workers write into it. They let go of it after it is dropped here.
+
+        What a policy hands on, `carry` numbers a row, is not theirs.
+        """
         self._check_steps(steps)
         self._ready()
         fd, segment = share(functools.partial(segment_planes, self.spec, steps, self.num_envs, self.spec.mask_size))
+        segment = self._remembering(segment, carry)
         self._allocated += 1
         try:
             self._crew.command("segment", self._allocated, steps, fd=fd)

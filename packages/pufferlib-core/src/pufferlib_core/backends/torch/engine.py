@@ -101,7 +101,7 @@ class TorchEngine:
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the observation statistics of `state`."""
-        self.policy.normalizer.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
+        self.policy.preprocess.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
@@ -155,7 +155,7 @@ class TorchEngine:
             flat["action_mask"] = segment.action_mask[:-1].reshape(self.rows, -1)
         rows = {name: torch.from_numpy(plane).to(self.device) for name, plane in flat.items()}
         features = torch.from_numpy(segment.features[:-1].reshape(self.rows, -1)).to(self.device)
-        return rows | {"features": self.policy.normalizer(features)}
+        return rows | {"features": self.policy.preprocess(features)}
 
     def _gradient(self, rows: Rows) -> dict[str, Tensor]:
         """Loss, its parts and the gradient, whose norm is kept below the settings' bound."""
@@ -192,5 +192,5 @@ def load_policy(spec: PolicySpec, tensors: Mapping[str, Array], *, options: Torc
     """A policy that acts, from the tensors of a checkpoint."""
     device = device_of(options)
     policy = TorchPolicy(spec, build(spec, views(spec, join_params(spec, tensors)), device), device)
-    policy.normalizer.load(Moments.of(tensors, "obs_norm/") if spec.config.normalize_obs else None)
+    policy.preprocess.load(Moments.of(tensors, "obs_norm/") if spec.config.normalize_obs else None)
     return policy

@@ -62,8 +62,8 @@ def build(spec: PolicySpec, tensors: Mapping[str, Array], device: torch.device) 
     return network
 
 
-class Normalizer:
-    """clip((x - mean) * scale) of features, or nothing.
+class Preprocessing:
+    """clip((x - mean) * scale) of features, or nothing; see `PolicySpec.preprocessing`.
 
     Args:
         spec: the policy.
@@ -71,22 +71,25 @@ class Normalizer:
     """
 
     def __init__(self, spec: PolicySpec, device: torch.device) -> None:
-        self._clip, self._device = spec.config.obs_clip, device
-        self._mean: Tensor | None = None
-        self._scale: Tensor | None = None
+        self._spec, self._device = spec, device
+        self._read: tuple[Tensor, Tensor, float] | None = None
+        self.load(None)
 
     def load(self, moments: Moments | None) -> None:
-        """Takes over statistics."""
-        if moments is not None:
-            self._mean, self._scale = (
-                torch.from_numpy(array.astype(np.float32)).to(self._device) for array in (moments.mean, moments.scale())
-            )
+        """Takes over statistics of observations."""
+        read = self._spec.preprocessing(moments)
+        if read is None:
+            self._read = None
+        else:
+            mean, scale = (torch.from_numpy(array).to(self._device) for array in read[:2])
+            self._read = mean, scale, read[2]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Normalised features."""
-        if self._mean is None or self._scale is None:
+        """What the network reads."""
+        if self._read is None:
             return x
-        return ((x - self._mean) * self._scale).clamp(-self._clip, self._clip)
+        mean, scale, bound = self._read
+        return ((x - mean) * scale).clamp(-bound, bound)
 
 
 class TorchPolicy(HostPolicy):
@@ -101,13 +104,13 @@ class TorchPolicy(HostPolicy):
     def __init__(self, spec: PolicySpec, network: Network, device: torch.device) -> None:
         super().__init__(spec)
         self.network, self.device = network, device
-        self.normalizer = Normalizer(spec, device)
+        self.preprocess = Preprocessing(spec, device)
 
-    def outputs(self, features: Array) -> tuple[Array, Array]:
+    def outputs(self, features: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
         """See `HostPolicy`."""
         with torch.no_grad():
-            heads, value = self.network(self.normalizer(torch.from_numpy(features).to(self.device)))
-        return np.ascontiguousarray(heads.cpu().numpy()), np.ascontiguousarray(value.cpu().numpy())
+            heads, value = self.network(self.preprocess(torch.from_numpy(features).to(self.device)))
+        return np.ascontiguousarray(heads.cpu().numpy()), np.ascontiguousarray(value.cpu().numpy()), None
 
     def log_std(self) -> Any:
         """See `HostPolicy`."""

@@ -1,10 +1,21 @@
-/* Policies: multi-layer perceptrons with one head for the actions and one for the value.
+/* Policies: one head for the actions and one for the value, over one tower or two.
  *
- * Shared: one trunk feeds both heads. Separate: an actor and a critic of the same widths.
- * Parameters are one flat float32 vector, tensors in this order, weights row-major (out, in), no padding:
- *   shared    trunk.0.weight trunk.0.bias ... policy.weight policy.bias value.weight value.bias [log_std]
- *   separate  actor.0.weight actor.0.bias ... policy.weight policy.bias critic.0.weight ... value.weight value.bias [log_std]
+ * A tower reads an observation through encoders (convolutions for images, dense layers or nothing for vectors; without
+ * encoders it reads all numbers as they are), joins what they give, passes it through dense layers and, if the policy has a
+ * memory, through a recurrent core. Shared: one tower, the trunk, feeds both heads. Separate: an actor and a critic alike.
+ * Parameters are one flat float32 vector, tensors in this order, weights row-major (out, in), convolutions OIHW, no padding:
+ *   shared    <tower trunk> policy.weight policy.bias value.weight value.bias [log_std]
+ *   separate  <tower actor> policy.weight policy.bias <tower critic> value.weight value.bias [log_std]
+ *   tower T   T.encoder.e.k.weight T.encoder.e.k.bias ... T.k.weight T.k.bias ... [T.core.input T.core.state T.core.bias]
  * log_std (A) exists where actions have A real numbers and does not depend on the observation.
+ *
+ * Images are (height, width, channels); convolutions have no padding; what one gives is read on in the same order. All
+ * layers but the heads are followed by the activation. Cores, over input x, with one bias, h and c zero where an episode
+ * begins (Hochreiter and Schmidhuber 1997; Cho et al. 2014, arXiv 1406.1078, with the reset gate after the product):
+ *   LSTM  i f g o = x Wi' + h Ws' + b in blocks of H rows;  c = s(f) c + s(i) tanh(g);  h = s(o) tanh(c)
+ *   GRU   r z n: r, z = s(x Wi' + h Ws' + b);  n = tanh(x Wi' + b + r (h Ws'));  h = (1 - z) n + z h
+ * where s is the logistic function. What a core hands on from step to step, a row's `carry`, is h and then (LSTM) c, for
+ * each tower in turn.
  *
  * A `puf_policy` holds what a forward or backward pass needs: weights packed for an ISA and scratch for each task. The result
  * for a row does not depend on the batch size, on its position in the batch or on threads.
@@ -18,15 +29,31 @@
 /* <cdef> */
 enum {
     PUF_MAX_LAYERS = 8,
-    PUF_MAX_WIDTH = 4096
+    PUF_MAX_WIDTH = 4096,
+    PUF_MAX_ENCODERS = 8,
+    PUF_MAX_ENCODER_LAYERS = 4
 };
 typedef enum { PUF_TANH = 0, PUF_RELU = 1 } puf_activation;
+typedef enum { PUF_NO_CORE = 0, PUF_LSTM = 1, PUF_GRU = 2 } puf_core;
+
+/* What reads one part of an observation. Parts follow each other and cover it. */
+typedef struct {
+    int32_t size;                    /* numbers of the part */
+    int32_t height, width, channels; /* of an image, whose layers are convolutions; 0: a vector, whose layers are dense */
+    int32_t layers;                  /* 0 .. PUF_MAX_ENCODER_LAYERS; 0: handed on as it is */
+    int32_t out[4];                  /* numbers or filters of each layer */
+    int32_t kernel[4], stride[4];    /* of convolutions, both ways */
+} puf_encoder;
 
 typedef struct {
     int32_t obs_size;
+    int32_t encoders; /* 0 .. PUF_MAX_ENCODERS */
+    puf_encoder encoder[8];
     int32_t layers; /* hidden layers, 1 .. PUF_MAX_LAYERS */
     int32_t width[8];
     int32_t activation; /* puf_activation */
+    int32_t core;       /* puf_core */
+    int32_t core_size;  /* H; 0 without a core */
     int32_t separate;   /* 0: shared trunk, 1: actor and critic */
     int32_t action_size;    /* components, K choices and A real numbers */
     int32_t action_numbers; /* A: the last components are real numbers */
@@ -37,10 +64,11 @@ typedef struct {
 typedef struct {
     int64_t offset; /* of its first number */
     int32_t rows;
-    int32_t cols;
-    int32_t part;  /* 0 trunk, 1 actor, 2 critic, 3 policy head, 4 value head, 5 log_std */
-    int32_t layer; /* of a trunk, actor or critic */
-    int32_t bias;  /* 1 for a bias */
+    int32_t cols;    /* of a convolution: channels * kernel * kernel */
+    int32_t part;    /* 0 trunk, 1 actor, 2 critic, 3 policy head, 4 value head, 5 log_std */
+    int32_t encoder; /* of a trunk, actor or critic; -1: its own layers, -2: its core */
+    int32_t layer;   /* of an encoder, trunk, actor or critic; of a core: 0 input, 1 state */
+    int32_t bias;    /* 1 for a bias */
 } puf_tensor;
 
 typedef struct puf_policy puf_policy;
@@ -50,10 +78,16 @@ int puf_net_check(const puf_net *net);
 /* Numbers in the action head: the sum of action_n, and A. */
 int32_t puf_net_logits(const puf_net *net);
 int64_t puf_net_params(const puf_net *net);
+/* Numbers that an encoder gives, and those of all of them: what the first dense layer reads. */
+int32_t puf_encoder_size(const puf_encoder *encoder);
+int32_t puf_net_encoded(const puf_net *net);
+/* Numbers of a row's carry; 0 without a core. */
+int32_t puf_net_carry(const puf_net *net);
 int32_t puf_net_tensors(const puf_net *net);
 int puf_net_tensor(const puf_net *net, int32_t index, puf_tensor *out);
-/* Initial parameters, bit-equal on every target: orthogonal weights (gain sqrt 2 in hidden layers, 0.01 in the action head,
- * 1 in the value head), biases 0, log_std as given. `scratch` holds puf_net_init_scratch(net) floats. */
+/* Initial parameters, bit-equal on every target: orthogonal weights (gain sqrt 2 in encoders and hidden
+ * layers, 1 in cores and the value head, 0.01 in the action head), biases 0 but 1 in the forget gates of an LSTM
+ * (Jozefowicz et al. 2015), log_std as given. `scratch` holds puf_net_init_scratch(net) floats. */
 int64_t puf_net_init_scratch(const puf_net *net);
 int puf_net_init(const puf_net *net, uint64_t seed, float log_std, float *params, float *scratch);
 
