@@ -1,6 +1,7 @@
-"""Runs every gate in order and sums up: `uv run --group dev tools/check.py [gate ...]`.
+"""Runs every gate and sums up: `uv run --group dev tools/check.py [gate ...]`.
 
-All gates run even after a failure, so that one run shows everything that is wrong; `--fail-fast` stops at the first.
+Gates begin in order, two at a time where there are two processors; those that measure run alone. All run even after a
+failure, so that one run shows everything that is wrong; `--fail-fast` begins no other after the first.
 The exit status is 0 only if every gate passed. What a gate prints goes to build/check/NAME.log and, if it fails, its end is
 shown as well; `--verbose` passes everything on as it comes. `--full` trains every learning test on three seeds and, when all
 gates have passed, measures what the documentation shows (`--group docs` brings what draws it).
@@ -26,6 +27,7 @@ PYTEST = [PYTHON, "-m", "pytest"]
 LOGS = ROOT / "build/check"
 SHOWN = 80  # lines of a gate that failed
 TIMEOUT = 1500  # seconds for one gate; all of them together stay below 25 minutes on two cores
+LANES = min(2, os.cpu_count() or 1)  # gates at once; most keep one processor busy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Gate:
     command: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
     closing: bool = False  # repeat the last line of the output in the summary
+    after: tuple[str, ...] = ()  # gates that must have ended before
+    alone: bool = False  # nothing else runs meanwhile
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,13 @@ def benchmark(name: str, *arguments: str) -> list[str]:
 def gates(seeds: int) -> list[Gate]:
     """Every gate, the quick ones first."""
     coverage = ["--cov", "--cov-report=term", "--cov-report=json:coverage.json"]
+    uv = os.environ.get("UV", "uv")
+    peers = ["--group", "dev", "--group", "peers"]
+    own = {"UV_PROJECT_ENVIRONMENT": "build/peers"}
     return [
-        Gate(name="lock", about="uv.lock is up to date", command=[os.environ.get("UV", "uv"), "lock", "--check"]),
+        Gate(name="lock", about="uv.lock is up to date", command=[uv, "lock", "--check"]),
+        # It builds the packages in place: others must not be using them.
+        Gate(name="install", about="an environment for the peers", command=[uv, "sync", *peers], env=own, alone=True),
         Gate(name="lint", about="ruff check", command=["ruff", "check", "."]),
         Gate(name="format", about="ruff format", command=["ruff", "format", "--check", "."]),
         Gate(name="types", about="mypy --strict", command=["mypy"]),
@@ -79,22 +88,12 @@ def gates(seeds: int) -> list[Gate]:
         Gate(
             name="peers",
             about="torch back end; Stable-Baselines3, torch and JAX as clients; in an environment of their own",
-            command=[
-                os.environ.get("UV", "uv"),
-                "run",
-                "--group",
-                "dev",
-                "--group",
-                "peers",
-                "pytest",
-                "tests/peers",
-                *coverage,
-                "--cov-append",
-            ],
-            env={"UV_PROJECT_ENVIRONMENT": "build/peers"},
+            command=[uv, "run", "--no-sync", *peers, "pytest", "tests/peers", *coverage, "--cov-append"],
+            env=own,
             closing=True,
+            after=("install", "tests"),
         ),
-        Gate(name="coverage", about="coverage floors", command=tool("check_coverage")),
+        Gate(name="coverage", about="coverage floors", command=tool("check_coverage"), after=("tests", "peers")),
         Gate(
             name="serial",
             about="core and envs tests with PUFFER_ISA=serial",
@@ -120,15 +119,22 @@ def gates(seeds: int) -> list[Gate]:
         Gate(name="golden", about="golden trajectories of the environments", command=tool("golden")),
         Gate(name="fuzz", about="foreign configs, manifests, tensors and spaces", command=tool("fuzz")),
         Gate(name="wheels", about="wheels from sdists outside the workspace", command=tool("check_wheels")),
-        Gate(name="speed", about="ratios against those stored for this class of machine", command=benchmark("regression")),
+        Gate(
+            name="speed",
+            about="ratios against those stored for this class of machine",
+            command=benchmark("regression"),
+            alone=True,
+        ),
     ]
 
 
 def measurements() -> list[Gate]:
     """What `--full` measures at its end, for the documentation."""
     return [
-        Gate(name="scores", about="scores, curves and speeds of the environments", command=benchmark("environments")),
-        Gate(name="figures", about="speeds of this machine", command=benchmark("run")),
+        Gate(
+            name="scores", about="scores, curves and speeds of the environments", command=benchmark("environments"), alone=True
+        ),
+        Gate(name="figures", about="speeds of this machine", command=benchmark("run"), alone=True),
     ]
 
 
@@ -147,7 +153,58 @@ def kill(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def run(gate: Gate, *, verbose: bool) -> Result:
+@dataclass
+class Runner:
+    """Runs gates, LANES at a time, and keeps how they ended."""
+
+    verbose: bool
+    fail_fast: bool
+    results: list[Result] = field(default_factory=list)
+    _running: dict[str, Gate] = field(default_factory=dict)
+    _processes: set[subprocess.Popen[str]] = field(default_factory=set)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def all(self, gates: list[Gate]) -> None:
+        """Runs them all."""
+        waiting = list(gates)
+        try:
+            with self._changed:
+                while waiting and not (self.fail_fast and any(result.state == "FAIL" for result in self.results)):
+                    gate = next((gate for gate in waiting if self._may_begin(gate, waiting)), None)
+                    if gate is None:
+                        self._changed.wait()
+                        continue
+                    waiting.remove(gate)
+                    self._running[gate.name] = gate
+                    threading.Thread(target=self._lane, args=(gate,), daemon=True).start()
+                while self._running:
+                    self._changed.wait()
+        except KeyboardInterrupt:
+            for process in list(self._processes):
+                kill(process)
+            raise
+
+    def _may_begin(self, gate: Gate, waiting: list[Gate]) -> bool:
+        busy = self._running.keys() | {other.name for other in waiting}
+        if busy & set(gate.after) or any(other.alone for other in self._running.values()):
+            return False
+        if gate.alone:  # in its turn: those before it have begun, and ended
+            return not self._running and waiting[0] is gate
+        before = waiting[: waiting.index(gate)]
+        return len(self._running) < LANES and not any(other.alone for other in before)
+
+    def _lane(self, gate: Gate) -> None:
+        try:
+            result = run(gate, verbose=self.verbose, processes=self._processes)
+        except Exception as error:  # else the others would wait for it for ever
+            result = report(Result(gate, "FAIL", 0.0, repr(error)), shown=True)
+        with self._changed:
+            self.results.append(result)
+            del self._running[gate.name]
+            self._changed.notify()
+
+
+def run(gate: Gate, *, verbose: bool, processes: set[subprocess.Popen[str]]) -> Result:
     """Runs one gate and keeps what it prints; passes it on as it comes if `verbose`."""
     print(f"... {gate.name}: {gate.about}", flush=True)
     start = time.monotonic()
@@ -166,6 +223,7 @@ def run(gate: Gate, *, verbose: bool) -> Result:
         errors="replace",
         start_new_session=True,
     )
+    processes.add(process)
     expired = threading.Event()
 
     def expire() -> None:
@@ -184,11 +242,9 @@ def run(gate: Gate, *, verbose: bool) -> Result:
                 if verbose:
                     print(line, end="", flush=True)
         status = process.wait()
-    except KeyboardInterrupt:
-        kill(process)
-        raise
     finally:
         timer.cancel()
+        processes.discard(process)
     if expired.is_set():
         output.append(f"{gate.name}: no end in {TIMEOUT} s\n")
     state = "ok" if status == 0 else "FAIL"
@@ -208,7 +264,7 @@ def summary(results: list[Result]) -> bool:
     print("\n=== summary ===")
     for result in results:
         print(f"{result.state:<7} {result.gate.name:<12} {result.seconds:7.1f} s  {result.gate.about}")
-    print(f"total {sum(result.seconds for result in results):.0f} s")
+    print(f"total {sum(result.seconds for result in results):.0f} s of gates")
     for result in reversed(results):  # the full run of the tests last
         if result.gate.closing and result.last_line:
             print(f"{result.gate.name}:\n{result.last_line}")
@@ -230,14 +286,12 @@ def main() -> int:
     if "tests" in (gate.name for gate in chosen):
         (ROOT / "coverage.json").unlink(missing_ok=True)  # never judge an old report
     LOGS.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
-    for gate in chosen:
-        results.append(run(gate, verbose=options.verbose))
-        if options.fail_fast and results[-1].state == "FAIL":
-            break
-    if options.full and all(result.state == "ok" for result in results):
-        results += [run(measurement, verbose=options.verbose) for measurement in measurements()]
-    return 0 if summary(results) else 1
+    runner = Runner(options.verbose, options.fail_fast)
+    runner.all(chosen)
+    runner.results.sort(key=lambda result: names.index(result.gate.name))
+    if options.full and all(result.state == "ok" for result in runner.results):
+        runner.all(measurements())
+    return 0 if summary(runner.results) else 1
 
 
 if __name__ == "__main__":
