@@ -60,6 +60,12 @@ def choices_of(action: Array) -> Array:
     return part
 
 
+def numbers_of(action: Array) -> Array:
+    """The numbers of actions: themselves, or that part of records, as a view."""
+    part: Array = action if action.dtype.names is None else action["numbers"]
+    return part
+
+
 def step_planes(spec: EnvSpec, num_envs: int, mask_size: int, zeros: Zeros) -> Step:
     """Memory for the rows of one step."""
     tree, n = SpaceTree(spec.obs_space), num_envs * spec.agents

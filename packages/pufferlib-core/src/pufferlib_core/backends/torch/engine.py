@@ -23,7 +23,7 @@ from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import loss
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import VecEnv
-from pufferlib_core.vector.base import choices_of
+from pufferlib_core.vector.base import choices_of, numbers_of
 
 if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
@@ -146,11 +146,10 @@ class TorchEngine:
             "advantage": advantage.reshape(-1),
             "target": target.reshape(-1),
         }
-        both = segment.action.dtype.names is not None
         if self.spec.nvec:
             flat["choices"] = choices_of(segment.action).reshape(self.rows, -1)
         if self.spec.numbers:
-            flat["numbers"] = (segment.action["numbers"] if both else segment.action).reshape(self.rows, -1)
+            flat["numbers"] = numbers_of(segment.action).reshape(self.rows, -1)
         if segment.action_mask is not None:
             flat["action_mask"] = segment.action_mask[:-1].reshape(self.rows, -1)
         rows = {name: torch.from_numpy(plane).to(self.device) for name, plane in flat.items()}

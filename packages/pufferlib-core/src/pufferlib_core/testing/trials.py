@@ -1,0 +1,210 @@
+"""Small policies with rows to learn from, and the oracle of what a back end must make of them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from pufferlib_core.algorithms.ppo import PPOConfig
+from pufferlib_core.backends import backend_specs, get_backend
+from pufferlib_core.backends.params import initial_params, views
+from pufferlib_core.config import from_dict
+from pufferlib_core.data import Segment
+from pufferlib_core.native import Array, Pool
+from pufferlib_core.ops.distributions import mixed
+from pufferlib_core.ops.network import step, unroll
+from pufferlib_core.ops.ppo import loss
+from pufferlib_core.policies import PolicyConfig, PolicySpec
+from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete, Space, sample_allowed
+from pufferlib_core.traits import ActionSpace
+from pufferlib_core.vector.base import action_dtype, choices_of, numbers_of
+
+T, N = 8, 16
+SEED = 3
+VECTOR = Box(-10, 10, (5,))
+IMAGE = Box(0, 255, (9, 7, 3), np.uint8)
+NESTED = Dict({"eye": IMAGE, "self": Box(-5, 5, (4,)), "tool": Discrete(3)})
+CHOICE, CHOICES, NUMBERS = Discrete(3), MultiDiscrete([2, 4]), Box(-1, 1, (2,))
+SMALL = {"hidden": (8, 7)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A policy and settings of PPO."""
+
+    obs: Space = VECTOR
+    actions: ActionSpace = CHOICE
+    policy: dict[str, Any] = field(default_factory=dict)
+    ppo: dict[str, Any] = field(default_factory=dict)
+    masked: bool = False
+
+    @functools.cached_property
+    def spec(self) -> PolicySpec:
+        """The policy."""
+        return PolicySpec(
+            obs_space=self.obs, action_space=self.actions, config=from_dict(PolicyConfig, SMALL | self.policy, "policy")
+        )
+
+    def config(self, **changes: Any) -> PPOConfig:
+        """Settings of PPO, on minibatches of a quarter of the rows."""
+        return from_dict(PPOConfig, {"horizon": T, "minibatch": T * N // 4, "epochs": 2} | self.ppo | changes, "ppo")
+
+
+CASES = {
+    "mlp, choice": Case(ppo={"entropy_coef": 0.01}),
+    "mlp, numbers": Case(actions=NUMBERS, policy={"log_std_init": -0.3}, ppo={"entropy_coef": 0.01, "weight_decay": 0.01}),
+    "separate relu mlp, masked choices": Case(
+        actions=CHOICES, policy={"separate": True, "activation": "relu"}, ppo={"value_clip": 0.2, "dual_clip": 3.0}, masked=True
+    ),
+    "mlp, choices and numbers": Case(actions=Mixed(CHOICES, NUMBERS), ppo={"normalize_advantage": False}, masked=True),
+    "cnn, choice": Case(obs=IMAGE, policy={"conv": ("6:3:2", "4:2:1"), "activation": "relu"}),
+    "encoders of a dict, numbers": Case(obs=NESTED, actions=NUMBERS, policy={"conv": ("5:3:2",), "encoder": (6,)}),
+    "lstm, choice": Case(policy={"core": "lstm", "core_size": 6}, ppo={"entropy_coef": 0.01}),
+    "lstm, numbers": Case(actions=NUMBERS, policy={"core": "lstm", "core_size": 6}),
+    "separate gru, masked choices": Case(
+        actions=CHOICES, policy={"core": "gru", "core_size": 5, "separate": True}, masked=True
+    ),
+    "cnn and lstm of a dict, choice": Case(
+        obs=NESTED, policy={"conv": ("5:3:2",), "core": "lstm", "core_size": 6, "activation": "relu"}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A segment with what learning from it aims at."""
+
+    segment: Segment
+    advantage: Array  # float32 (T, N)
+    target: Array  # float32 (T, N)
+
+
+class Oracle:
+    """A policy in numpy and float64, by the formulas of `ops`.
+
+    Args:
+        case: the policy and settings of PPO.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.spec = case, case.spec
+        self.params: Array = initial_params(self.spec, SEED).astype(np.float64)
+
+    def read(self, features: Array) -> Array:
+        """What the network reads of features."""
+        read = self.spec.preprocessing(None)
+        return features.astype(np.float64) if read is None else np.clip((features - read[0]) * read[1], -read[2], read[2])
+
+    def step(self, features: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
+        """One step of N rows: see `ops.network.step`."""
+        made: tuple[Array, Array, Array | None] = step(
+            self.read(features), carry, views(self.spec, self.params), self.spec, xp=xp
+        )
+        return made
+
+    def evaluate(self, heads: Array, action: Array, action_mask: Array | None) -> tuple[Array, Array]:
+        """Log-probabilities and entropies (N,) of actions, given the outputs of the action head."""
+        choices = choices_of(action).reshape(len(action), -1) if self.spec.nvec else None
+        numbers = numbers_of(action).reshape(len(action), -1) if self.spec.numbers else None
+        log_std = views(self.spec, self.params).get("log_std")
+        return mixed(heads, log_std, choices, numbers, self.spec.nvec, action_mask, xp=xp)
+
+    def loss(self, rows: Rows, config: PPOConfig) -> tuple[float, dict[str, float]]:
+        """The loss over all valid rows, and its parts."""
+        segment = rows.segment
+        valid = segment.valid != 0
+        features = np.where(valid[..., None], self.read(segment.features[:-1]), 0)
+        tensors = views(self.spec, self.params)
+        if segment.carry is None:
+            heads, value, _ = step(features.reshape(T * N, -1), None, tensors, self.spec, xp=xp)
+        else:
+            ended = (segment.terminated | segment.truncated) != 0
+            heads, value = unroll(features, segment.carry[0].astype(np.float64), ended, valid, tensors, self.spec, xp=xp)
+        kept = valid.reshape(-1)
+        mask = None if segment.action_mask is None else segment.action_mask[:-1].reshape(T * N, -1)[kept]
+        action = segment.action.reshape(T * N, *segment.action.shape[2:])[kept]
+        logprob, entropy = self.evaluate(heads.reshape(T * N, -1)[kept], action, mask)
+        planes = {
+            "old_logprob": segment.logprob,
+            "advantage": rows.advantage,
+            "target": rows.target,
+            "old_value": segment.value,
+        }
+        flat = {name: plane.reshape(-1)[kept].astype(np.float64) for name, plane in planes.items()}
+        total, parts = loss(logprob, entropy, value.reshape(-1)[kept], **flat, valid=None, config=config, xp=xp)
+        return float(total), {name: float(part) for name, part in parts.items()}
+
+    def gradient(self, rows: Rows, config: PPOConfig, size: float = 1e-5) -> Array:
+        """The gradient of the loss by central differences, float64 (params,)."""
+        found = np.empty_like(self.params)
+        for i in range(len(found)):
+            kept = self.params[i]
+            sides = []
+            for self.params[i] in (kept + size, kept - size):
+                sides.append(self.loss(rows, config)[0])
+            self.params[i] = kept
+            found[i] = (sides[0] - sides[1]) / (2 * size)
+        return found
+
+
+def make_rows(case: Case, valid: float = 0.8) -> Rows:
+    """Rows of a policy near the initial one. A part is not valid and holds NaN; episodes end here and there."""
+    rng, spec, oracle = np.random.default_rng(0), case.spec, Oracle(case)
+    tree = spec.tree
+    segment = Segment.allocate(
+        T, N, (tree.dtype, tree.shape), 0 if tree.direct else tree.width,
+        (action_dtype(spec.action_space), spec.action_space.shape), sum(spec.nvec) if case.masked else 0,
+    )  # fmt: skip
+    carry = rng.normal(size=(2, N, spec.carry)).astype(np.float32) * 0.5 if spec.carry else None
+    segment = Segment(**{name: getattr(segment, name) for name in Segment.__dataclass_fields__} | {"carry": carry})
+    for row in segment.obs:
+        tree.write(row, None, [spec.obs_space.sample(rng) for _ in range(N)])
+    if segment.own_features is not None:
+        for obs, features in zip(segment.obs, segment.own_features, strict=True):
+            tree.features(obs, features)
+    if segment.action_mask is not None:
+        segment.action_mask[...] = rng.random(segment.action_mask.shape) < 0.7
+        segment.action_mask[..., np.cumsum([0, *spec.nvec])[:-1]] = 1
+    segment.terminated[...] = rng.random((T, N)) < 0.1
+    segment.truncated[...] = rng.random((T, N)) < 0.1
+    segment.valid[...] = rng.random((T, N)) < valid
+    _act(oracle, segment, rng)
+    segment.logprob[...] += 0.1 * rng.normal(size=(T, N))
+    segment.value[...] += 0.1 * rng.normal(size=(T, N))
+    advantage, target = (rng.normal(size=(T, N)).astype(np.float32) for _ in range(2))
+    absent = segment.valid == 0
+    segment.features[:-1][absent] = np.nan
+    for plane in (segment.logprob, segment.value, advantage, target):
+        plane[absent] = np.nan
+    return Rows(segment, advantage, target)
+
+
+def _act(oracle: Oracle, segment: Segment, rng: np.random.Generator) -> None:
+    """Random actions that the masks allow, with their log-probabilities and values."""
+    spec = oracle.spec
+    carry = None if segment.carry is None else segment.carry[0].astype(np.float64)
+    for t in range(T):
+        heads, value, after = oracle.step(segment.features[t], carry)
+        mask = None if segment.action_mask is None else segment.action_mask[t]
+        action = segment.action[t]
+        for n in range(N):
+            action[n] = sample_allowed(spec.action_space, rng, None if mask is None else mask[n])
+        segment.logprob[t], segment.value[t] = oracle.evaluate(heads, action, mask)[0], value
+        if carry is not None and after is not None:
+            ended, counts = segment.terminated[t] | segment.truncated[t], segment.valid[t]
+            carry = np.where(ended[:, None] != 0, 0, np.where(counts[:, None] != 0, after, carry))
+
+
+def make_engine(backend: str, case: Case, config: PPOConfig) -> tuple[Any, dict[str, Array]]:
+    """An engine of a back end at the start of a run, with its arrays."""
+    options = backend_specs()[backend].config if backend in backend_specs() else None
+    loaded = get_backend(backend, "ppo.update")
+    engine = loaded.make_engine(case.spec, config, options=options() if options else None, num_envs=N, seed=SEED, pool=Pool(1))
+    state = engine.tensors(SEED)
+    engine.push()
+    engine.load(state)
+    return engine, state

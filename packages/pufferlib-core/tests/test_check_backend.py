@@ -1,0 +1,110 @@
+"""The conformance suite of back ends passes ours, and finds each kind of fault."""
+
+import numpy as np
+import pytest
+from pufferlib_core.backends import get_backend
+from pufferlib_core.errors import PufferError
+from pufferlib_core.testing import check_backend
+from pufferlib_core.testing.parity import parity
+from pufferlib_core.testing.trials import CASES
+
+NATIVE = get_backend("native")
+FEEDFORWARD = [name for name, case in CASES.items() if not case.spec.encoders and not case.spec.carry]
+
+
+@pytest.mark.parametrize("case", FEEDFORWARD)
+def test_the_native_back_end_keeps_the_contract(case):
+    check_backend("native", [case])
+
+
+class Shifted(NATIVE.NativeEngine):
+    """Initial values of its own."""
+
+    def tensors(self, seed):
+        state = super().tensors(seed)
+        state["policy.weight"] += 1e-3
+        return state
+
+
+class WrongPolicy:
+    """A policy whose methods can be replaced."""
+
+    def __init__(self, policy):
+        self._policy = policy
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+
+class Biased(NATIVE.NativeEngine):
+    """Values that are too large."""
+
+    def load(self, state):
+        super().load(state)
+        if not isinstance(self.policy, WrongPolicy):
+            inner = self.policy
+            self.policy = WrongPolicy(inner)
+            self.policy.forward = lambda *args, **options: (
+                inner.forward(*args, **options)[0],
+                np.float32(9) * np.ones(len(args[0])),
+            )
+
+
+class Unnumbered(NATIVE.NativeEngine):
+    """Noise that does not know which rows it is for."""
+
+    def load(self, state):
+        super().load(state)
+        if not isinstance(self.policy, WrongPolicy):
+            inner = self.policy
+            self.policy = WrongPolicy(inner)
+            self.policy.act = lambda *args, first=0, **options: inner.act(*args, **options)
+
+
+class Doubled(NATIVE.NativeEngine):
+    """A loss that forgets a factor."""
+
+    def descend(self, segment, advantage, target, *, rate, update):
+        return super().descend(segment, advantage, target + np.float32(0.1), rate=rate, update=update)
+
+
+class Curious(NATIVE.NativeEngine):
+    """Learns from rows that are not valid."""
+
+    def descend(self, segment, advantage, target, *, rate, update):
+        absent = advantage[segment.valid == 0]
+        return super().descend(segment, advantage, target, rate=rate if np.isnan(absent).all() else 2 * rate, update=update)
+
+
+class Forgetful(NATIVE.NativeEngine):
+    """Moments that begin anew."""
+
+    def push(self):
+        self._m[:] = 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "rule"),
+    [
+        (Shifted, "mlp, choice: broken: Initial parameters.*policy.weight differs"),
+        (Biased, "Outputs, values and what is handed on.*the value is off by"),
+        (Unnumbered, "Actions are those.*depends on the rows"),
+        (Doubled, "Losses and the gradient.*value_loss is off by"),
+        (Curious, "What rows that are not valid hold changes nothing.*depends on them"),
+        (Forgetful, "Learning goes on from the arrays.*is off by"),
+    ],
+)
+def test_each_fault_is_found(engine, rule, monkeypatch):
+    monkeypatch.setattr(NATIVE, "NativeEngine", engine)
+    with pytest.raises(PufferError, match=rule):
+        check_backend("native", ["mlp, choice"])
+
+
+def test_gaps_of_a_back_end_with_itself(monkeypatch):
+    first, second = parity(["native", "native"], ["mlp, choice"])
+    assert (second.one_update, second.many_updates) == (0, 0)
+    assert 0 < max(first.forward, first.logprob, first.entropy, first.loss) < 1e-5
+    assert first.gradient < 1e-5
+    monkeypatch.setattr(NATIVE, "NativeEngine", Doubled)
+    (wrong,) = parity(["native"], ["mlp, choice"])
+    assert wrong.loss > 1e-3
