@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pufferlib_core import native
+from pufferlib_core.algorithms.ppo import PPOConfig, targets
+from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, ShapeError
 from pufferlib_core.ops import returns
 
@@ -153,3 +155,21 @@ def test_pool_needs_a_thread():
         native.Pool(0)
     pool = native.Pool(2)
     pool.close()
+
+
+def test_the_estimators_of_ppo_agree_on_targets_and_differ_in_advantages():
+    """Data of one policy: V-trace's targets are those of GAE, its advantage looks one step ahead with them."""
+    rng = np.random.default_rng(0)
+    segment = Segment.allocate(6, 3, (np.dtype(np.float32), (2,)), 0, (np.dtype(np.int32), ()))
+    for plane in (segment.logprob, segment.value, segment.next_value, segment.reward):
+        plane[...] = rng.normal(size=plane.shape)
+    segment.truncated[...] = rng.random((6, 3)) < 0.2
+    segment.valid[...] = 1
+    settings = {"gamma": 0.9, "lam": 0.8}
+    ours, other = (targets({}, segment, PPOConfig(advantage=name, **settings)) for name in ("gae", "vtrace"))
+    np.testing.assert_allclose(other["target"], ours["target"], rtol=1e-5, atol=1e-6)
+    ended = segment.truncated[:-1] != 0
+    ahead = np.where(ended, segment.next_value[:-1], ours["target"][1:])
+    expected = segment.reward[:-1] + 0.9 * ahead - segment.value[:-1]
+    np.testing.assert_allclose(other["advantage"][:-1], expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(other["advantage"] - ours["advantage"]).max() > 0.1

@@ -11,10 +11,12 @@ from pufferlib_core.algorithms import AlgorithmSpec, State
 from pufferlib_core.config import option
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
-from pufferlib_core.native import Array, gae, lib
+from pufferlib_core.native import Array, gae, lib, vtrace
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.turns import OwnTurns, settle
 from pufferlib_core.policies import PolicyConfig, PolicySpec
+
+Planes = tuple[Array, Array, Array]  # next_value, terminated, truncated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,9 @@ class PPOConfig:
     schedule: str = option("linear", "of the learning rate, to 0 at the end", choices=("constant", "linear", "cosine"))
     gamma: float = option(0.99, "discount of the next step's value", low=0.0, high=1.0)
     lam: float = option(0.95, "decay of the advantage trace (lambda of GAE)", low=0.0, high=1.0)
+    advantage: str = option("gae", "estimator of advantages and value targets", choices=("gae", "vtrace"))
+    rho_clip: float = option(1.0, "vtrace: bound of the importance ratio of a temporal difference", low=0.0)
+    c_clip: float = option(1.0, "vtrace: bound of the importance ratio of the trace", low=0.0)
     clip: float = option(0.2, "surrogate ratio is kept in [1 - clip, 1 + clip]", low=1e-6, high=100.0)
     value_clip: float = option(0.0, "how far a value may move in an update, in units of value; 0: any", low=0.0)
     dual_clip: float = option(0.0, "above 1: bounds the objective where the advantage is negative; 0: off", low=0.0)
@@ -114,24 +119,33 @@ def targets(state: State, segment: Segment, config: PPOConfig, *, pool: Any = No
     """Advantages and value targets of a segment, float32 (T, N) each.
 
     reward' = reward / deviation of the discounted return  (if `normalize_return`)
-    target  = advantage + value
+    gae:    target = advantage + value
+    vtrace: target and advantage of equation 1 of arXiv 1802.01561; the policy that collected is the one to be learnt
     """
     reward = segment.reward
     if "return_norm/mean" in state:
         reward = reward * np.float32(Moments.of(state, "return_norm/").scale()[0])
-    advantage = _advantage(reward, segment, config, pool)
-    return {"advantage": advantage, "target": advantage + segment.value}
-
-
-def _advantage(reward: Array, segment: Segment, config: PPOConfig, pool: Any) -> Array:
-    """`gae` of a segment, of own turns where agents wait for each other."""
-    planes = (segment.next_value, segment.terminated, segment.truncated)
+    after = segment.next_value, segment.terminated, segment.truncated
     if not segment.turns:
-        return gae(reward, segment.value, *planes, gamma=config.gamma, lam=config.lam, pool=pool)
-    turns, settled = OwnTurns.of(segment.valid), settle(reward, *planes, segment.valid)
-    earned, *after = (turns.gather(plane) for plane in settled)
-    advantage = gae(earned, turns.gather(segment.value), *after, gamma=config.gamma, lam=config.lam, pool=pool)
-    return turns.scatter(advantage, segment.steps)
+        return _estimate(reward, segment.logprob, segment.value, after, config, pool)
+    turns, settled = OwnTurns.of(segment.valid), settle(reward, *after, segment.valid)
+    earned, next_value, terminated, truncated = (turns.gather(plane) for plane in settled)
+    found = _estimate(
+        earned, turns.gather(segment.logprob), turns.gather(segment.value), (next_value, terminated, truncated), config, pool
+    )
+    return {name: turns.scatter(plane, segment.steps) for name, plane in found.items()}
+
+
+def _estimate(reward: Array, logprob: Array, value: Array, after: Planes, config: PPOConfig, pool: Any) -> dict[str, Array]:
+    """Advantages and value targets of rows that follow each other."""
+    if config.advantage == "gae":
+        advantage = gae(reward, value, *after, gamma=config.gamma, lam=config.lam, pool=pool)
+        return {"advantage": advantage, "target": advantage + value}
+    target, advantage = vtrace(
+        logprob, logprob, reward, value, *after,
+        gamma=config.gamma, lam=config.lam, rho_clip=config.rho_clip, c_clip=config.c_clip,
+    )  # fmt: skip
+    return {"advantage": advantage, "target": target}
 
 
 def learning_rate(config: PPOConfig, fraction: float) -> float:
