@@ -92,7 +92,7 @@ class NativePolicy:
         Raises:
             ShapeError: if observations or carry do not fit the policy.
         """
-        checked_carry(self.spec, carry, len(obs))
+        handed_on = _carry(self.spec, carry, len(obs), out=True)
         space = self.spec.action_space
         n = len(obs)
         _read, flat = self._input(obs)
@@ -101,8 +101,8 @@ class NativePolicy:
         action = np.empty((n, *space.shape), action_dtype(space))
         logprob, value = np.empty(n, np.float32), np.empty(n, np.float32)
         status = lib.puf_policy_act(
-            self.handle, self.pool.exec, flat, mask, n, seed, first, step, greedy, ffi.from_buffer(action),
-            ffi.from_buffer("float[]", logprob), ffi.from_buffer("float[]", value),
+            self.handle, self.pool.exec, flat, mask, n, seed, first, step, greedy, handed_on,
+            ffi.from_buffer(action), ffi.from_buffer("float[]", logprob), ffi.from_buffer("float[]", value),
         )  # fmt: skip
         check(status, "act (is an action mask empty?)" if action_mask is not None else "act")
         return action, logprob, value
@@ -112,12 +112,12 @@ class NativePolicy:
 
         `carry` is only read.
         """
-        checked_carry(self.spec, carry, len(obs))
+        handed_on = _carry(self.spec, carry, len(obs))
         n = len(obs)
         _read, flat = self._input(obs)
         logits, value = np.empty((n, self.spec.logits), np.float32), np.empty(n, np.float32)
         where = ffi.from_buffer("float[]", logits), ffi.from_buffer("float[]", value)
-        check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, n, *where), "forward")
+        check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, handed_on, n, *where), "forward")
         return logits, value
 
 
@@ -140,10 +140,11 @@ class NativeEngine:
         self._params, self._m, self._v = (aligned_zeros(spec.params, np.float32) for _ in range(3))
         self._adam_step = np.zeros(1, np.int64)
         self.policy = NativePolicy(spec, self._params, None, pool)
-        self._memory = memory(lib.puf_ppo_bytes(self.policy.handle, self.rows, config.minibatch), "ppo")
+        sizes = self.rows, config.minibatch, config.horizon
+        self._memory = memory(lib.puf_ppo_bytes(self.policy.handle, *sizes), "ppo")
         handle = ffi.new("puf_ppo **")
         where = ffi.from_buffer(self._memory)
-        check(lib.puf_ppo_init(handle, where, self._memory.nbytes, self.policy.handle, self.rows, config.minibatch), "ppo")
+        check(lib.puf_ppo_init(handle, where, self._memory.nbytes, self.policy.handle, *sizes), "ppo")
         self._ppo = handle[0]
 
     def tensors(self, seed: int) -> dict[str, Array]:
@@ -181,6 +182,7 @@ class NativeEngine:
         s.log = ffi.cast("puf_episode *", ffi.from_buffer(segment.log.view(np.uint8)))
         s.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         s.steps = segment.steps
+        s.carry = ffi.NULL if segment.carry is None else _f4(segment.carry)
         bad = ffi.new("int64_t *")
         status = lib.puf_collect(vec.handle, self.policy.handle, self.pool.exec, s, self.seed, first_step, bad)
         if status == lib.PUF_ENONFINITE:
@@ -201,6 +203,9 @@ class NativeEngine:
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
         batch.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         batch.advantage, batch.target, batch.rows = _f4(advantage), _f4(target), self.rows
+        if segment.carry is not None:
+            batch.terminated, batch.truncated = _u1(segment.terminated), _u1(segment.truncated)
+            batch.carry = _f4(segment.carry[0])
         metrics = ffi.new("puf_ppo_metrics *")
         status = lib.puf_ppo_update(
             self._ppo, self.pool.exec, self._c_config(rate), batch, self.seed, update, _f4(self._params),
@@ -223,6 +228,12 @@ class NativeEngine:
         c.adam.beta1, c.adam.beta2, c.adam.epsilon = self.config.beta1, self.config.beta2, self.config.epsilon
         c.adam.weight_decay, c.adam.max_norm = self.config.weight_decay, self.config.max_grad_norm
         return c
+
+
+def _carry(spec: PolicySpec, carry: Array | None, rows: int, *, out: bool = False) -> Any:
+    """C pointer to what a policy has handed on, NULL if it has no memory; see `checked_carry`."""
+    checked = checked_carry(spec, carry, rows)
+    return ffi.NULL if checked is None else pointer(checked, "carry", np.float32, out=out)
 
 
 def _f4(array: Array) -> Any:

@@ -232,8 +232,7 @@ static void tower_shapes(puf_layout *l, puf_tower *tower, int32_t part) {
         tower->out_pad[k] = pad_to(tower->out[k], l->vector);
     }
     for (int32_t i = 0; i < puf_net_tensors(&l->net); i++) {
-        puf_tensor t;
-        puf_net_tensor(&l->net, i, &t);
+        const puf_tensor t = walk_tensors(&l->net, i).found;
         if (t.part != part || t.encoder != PUF_OWN_LAYERS) { continue; }
         if (t.bias) {
             tower->b[t.layer] = t.offset;
@@ -241,6 +240,23 @@ static void tower_shapes(puf_layout *l, puf_tower *tower, int32_t part) {
             tower->w[t.layer] = t.offset;
         }
     }
+    if (l->net.core != PUF_NO_CORE) { puf_core_shapes(l, tower, part); }
+    tower->read = l->net.core != PUF_NO_CORE ? tower->core.size : tower->out[tower->layers - 1];
+    tower->read_pad = pad_to(tower->read, l->vector);
+}
+
+/* Places of the core in a step's scratch, of its gradients (and weights) in the packed ones, and of its deltas. */
+static void take_core(puf_layout *l, puf_tower *tower, int64_t *packed, int64_t *scratch) {
+    puf_recurrent *core = &tower->core;
+    const int64_t state = (int64_t)PUF_SLICE * core->size_pad, states = l->net.core == PUF_LSTM ? 2 : 1;
+    for (int32_t p = 0; p < core->products; p++) {
+        core->product[p].wt = take(packed, (int64_t)core->product[p].in * core->product[p].columns);
+    }
+    core->pb = take(packed, (int64_t)core->gates * core->size_pad);
+    core->before = take(scratch, states * state);
+    core->after = take(scratch, states * state);
+    core->plane = take(scratch, PUF_CORE_BLOCKS * state);
+    core->delta = take(&l->carried, states * state);
 }
 
 void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
@@ -255,8 +271,7 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     for (int32_t k = 0; k < PUF_MAX_HEADS; k++) { l->dist.n[k] = net->action_n[k]; }
     l->params = puf_net_params(net);
     for (int32_t i = 0; i < puf_net_tensors(net); i++) {
-        puf_tensor t;
-        puf_net_tensor(net, i, &t);
+        const puf_tensor t = walk_tensors(net, i).found;
         if (t.part == 3 || t.part == 4) { *(t.bias ? &l->head_b[t.part - 3] : &l->head_w[t.part - 3]) = t.offset; }
         if (t.part == 5) { l->log_std = t.offset; }
     }
@@ -265,6 +280,7 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     l->in = take(&scratch, (int64_t)PUF_SLICE * net->obs_size);
     l->heads = take(&scratch, (int64_t)(l->logits + 1) * PUF_SLICE);
     l->row = take(&scratch, (int64_t)(PUF_ROW_COUNT + 3 * l->net.action_size) * PUF_SLICE);
+    if (net->core != PUF_NO_CORE) { l->memory = take(&scratch, PUF_SLICE / 4); }
     for (int32_t t = 0; t < l->towers; t++) {
         puf_tower *tower = &l->tower[t];
         tower_shapes(l, tower, net->separate ? 1 + t : 0);
@@ -277,7 +293,13 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
             tower->act[k] = take(&scratch, (int64_t)PUF_SLICE * tower->out_pad[k]);
             widest = tower->out_pad[k] > widest ? tower->out_pad[k] : widest;
         }
-        tower->head = take(&packed, (int64_t)tower->head_rows * tower->out_pad[tower->layers - 1]);
+        tower->output = tower->act[tower->layers - 1];
+        if (tower->core.size > 0) {
+            take_core(l, tower, &packed, &scratch);
+            tower->output = tower->core.after;
+            widest = tower->read_pad > widest ? tower->read_pad : widest;
+        }
+        tower->head = take(&packed, (int64_t)tower->head_rows * tower->read_pad);
         tower->head_bias = take(&packed, tower->head_rows);
         tower->delta[0] = take(&scratch, (int64_t)PUF_SLICE * widest);
         tower->delta[1] = take(&scratch, (int64_t)PUF_SLICE * widest);
@@ -289,6 +311,10 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
         for (int32_t k = 1; k < tower->layers; k++) {
             tower->wc[k] = take(&packed, (int64_t)tower->out[k] * tower->in_pad[k]);
         }
+        for (int32_t p = 0; p < tower->core.products; p++) {
+            puf_product *m = &tower->core.product[p];
+            m->wc = take(&packed, (int64_t)m->columns * m->in_pad);
+        }
     }
     l->packed = packed;
     l->scratch = scratch;
@@ -298,7 +324,7 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
 
 size_t puf_policy_bytes(const puf_net *net, int isa, int32_t tasks) {
     const puf_kernels *kernels = puf_kernels_get(isa);
-    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1 || net->encoders > 0 || net->core != PUF_NO_CORE) {
+    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1 || net->encoders > 0) {
         return 0;
     }
     puf_layout layout;
@@ -384,7 +410,14 @@ typedef struct {
     int greedy;
     unsigned char *action;
     float *logits, *logprob, *value;
+    const float *carry;
+    float *carry_out;
 } policy_job;
+
+/* The carry that rows from `first` on start with. */
+static const float *carry_at(const policy_job *job, int32_t first) {
+    return job->carry != NULL ? job->carry + (int64_t)first * puf_net_carry(&job->policy->layout.net) : NULL;
+}
 
 enum { TASK_ROWS = 4 * PUF_SLICE }; /* rows of one task */
 
@@ -400,6 +433,7 @@ static void forward_task(void *context, int32_t index, int32_t thread) {
     for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
         puf_policy_input(policy, job->obs + (int64_t)first * l->net.obs_size, rows, scratch);
+        puf_carry_load(l, carry_at(job, first), rows, scratch);
         policy->kernels->forward(l, policy->packed, scratch);
         for (int32_t r = 0; job->logits != NULL && r < rows; r++) {
             for (int32_t k = 0; k < l->logits; k++) {
@@ -412,16 +446,20 @@ static void forward_task(void *context, int32_t index, int32_t thread) {
     }
 }
 
-int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value) {
-    if (policy == NULL || obs == NULL || n < 1 || puf_exec_width(exec) > policy->tasks) { return PUF_EINVAL; }
-    policy_job job = {.policy = policy, .obs = obs, .n = n, .logits = logits, .value = value};
+int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, const float *carry, int32_t n, float *logits,
+                       float *value) {
+    if (policy == NULL || obs == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
+        (carry != NULL) != (policy->layout.net.core != PUF_NO_CORE)) {
+        return PUF_EINVAL;
+    }
+    policy_job job = {.policy = policy, .obs = obs, .n = n, .logits = logits, .value = value, .carry = carry};
     puf_exec_run(exec, forward_task, &job, task_count(n));
     return PUF_OK;
 }
 
 void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
-                          uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
-                          float *value) {
+                          uint64_t seed, uint32_t first_env, uint64_t step, int greedy, const float *carry, void *action,
+                          float *logprob, float *value) {
     const puf_layout *l = &policy->layout;
     const int32_t components = l->net.action_size;
     float *scratch = puf_policy_scratch(policy, task);
@@ -430,6 +468,7 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
     PUF_ALIGNED(64) float logprobs[PUF_SLICE];
     uint8_t padded[PUF_MAX_LOGITS * PUF_SLICE];
     puf_policy_input(policy, obs, rows, scratch);
+    puf_carry_load(l, carry, rows, scratch);
     policy->kernels->forward(l, policy->packed, scratch);
     policy->dist_kernels->noise(seed, step, first_env, components, words);
     policy->dist_kernels->sample(&l->dist, scratch + l->heads, policy->log_std,
@@ -451,26 +490,29 @@ static void act_task(void *context, int32_t index, int32_t thread) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
         puf_policy_act_slice(job->policy, thread, job->obs + (int64_t)first * l->net.obs_size,
                              job->action_mask != NULL ? job->action_mask + (int64_t)first * puf_dist_mask_size(&l->dist) : NULL,
-                             rows, job->seed,
-                             job->first_env + (uint32_t)first, job->step, job->greedy,
+                             rows, job->seed, job->first_env + (uint32_t)first, job->step, job->greedy, carry_at(job, first),
                              job->action + (int64_t)first * l->net.action_size * 4,
                              job->logprob != NULL ? job->logprob + first : NULL,
                              job->value != NULL ? job->value + first : NULL);
+        for (int32_t r = 0; job->carry_out != NULL && r < rows; r++) {
+            puf_carry_end(l, puf_policy_scratch(job->policy, thread), r,
+                          job->carry_out + (int64_t)(first + r) * puf_net_carry(&l->net));
+        }
     }
 }
 
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
-                   uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                   uint64_t seed, uint32_t first_env, uint64_t step, int greedy, float *carry, void *action, float *logprob,
                    float *value) {
     int64_t bad;
-    if (policy == NULL || obs == NULL || action == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
+    if (policy == NULL || (carry != NULL) != (policy->layout.net.core != PUF_NO_CORE) || obs == NULL || action == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
         (action_mask != NULL && puf_dist_choices(&policy->layout.dist) == 0)) {
         return PUF_EINVAL;
     }
     if (action_mask != NULL && !puf_masks_legal(&policy->layout.dist, action_mask, n, &bad)) { return PUF_EMASK; }
     policy_job job = {.policy = policy, .obs = obs, .action_mask = action_mask, .n = n, .seed = seed, .step = step,
                       .first_env = first_env, .greedy = greedy, .action = (unsigned char *)action, .logprob = logprob,
-                      .value = value};
+                      .value = value, .carry = carry, .carry_out = carry};
     puf_exec_run(exec, act_task, &job, task_count(n));
     return PUF_OK;
 }

@@ -69,6 +69,8 @@ static void gemm(int32_t rows, int32_t columns, int32_t depth, const float *a, i
     }
 }
 
+#include "core_simd.inl"
+
 /* --- packing ---------------------------------------------------------------------------------------------------------- */
 
 static void net_pack(const puf_layout *l, const float *params, float *packed) {
@@ -90,12 +92,13 @@ static void net_pack(const puf_layout *l, const float *params, float *packed) {
             }
             puf_copy(packed + tower->pb[k], params + tower->b[k], (size_t)out * 4);
         }
+        if (tower->core.size > 0) { core_pack(&tower->core, params, packed); }
     }
     for (int32_t row = 0; row < l->logits + 1; row++) {
         const int value = row == l->logits;
         const puf_tower *tower = &l->tower[value ? l->towers - 1 : 0];
-        const int32_t wide = tower->out[tower->layers - 1], local = row - tower->head_first, source = value ? 0 : row;
-        puf_copy(packed + tower->head + (int64_t)local * tower->out_pad[tower->layers - 1],
+        const int32_t wide = tower->read, local = row - tower->head_first, source = value ? 0 : row;
+        puf_copy(packed + tower->head + (int64_t)local * tower->read_pad,
                  params + l->head_w[value] + (int64_t)source * wide, (size_t)wide * 4);
         packed[tower->head_bias + local] = params[l->head_b[value] + source];
     }
@@ -116,13 +119,14 @@ static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
             }
             puf_copy(grads + tower->b[k], packed + tower->pb[k], (size_t)out * 4);
         }
+        if (tower->core.size > 0) { core_unpack(&tower->core, packed, grads); }
     }
     for (int32_t row = 0; row < l->logits + 1; row++) {
         const int value = row == l->logits;
         const puf_tower *tower = &l->tower[value ? l->towers - 1 : 0];
-        const int32_t wide = tower->out[tower->layers - 1], local = row - tower->head_first, source = value ? 0 : row;
+        const int32_t wide = tower->read, local = row - tower->head_first, source = value ? 0 : row;
         puf_copy(grads + l->head_w[value] + (int64_t)source * wide,
-                 packed + tower->head + (int64_t)local * tower->out_pad[tower->layers - 1], (size_t)wide * 4);
+                 packed + tower->head + (int64_t)local * tower->read_pad, (size_t)wide * 4);
         grads[l->head_b[value] + source] = packed[tower->head_bias + local];
     }
     puf_copy(grads + l->log_std, packed + l->grad_log_std, (size_t)l->net.action_numbers * 4);
@@ -167,7 +171,8 @@ static void net_forward(const puf_layout *l, const float *packed, float *scratch
             x = y;
             ldx = tower->out_pad[k];
         }
-        head_forward(x, (int32_t)ldx, packed + tower->head, packed + tower->head_bias, tower->head_rows,
+        if (tower->core.size > 0) { core_forward(l, &tower->core, packed, scratch, x, ldx); }
+        head_forward(scratch + tower->output, tower->read_pad, packed + tower->head, packed + tower->head_bias, tower->head_rows,
                      scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE);
     }
 }
@@ -191,20 +196,31 @@ static void activation_backward(float *delta, const float *h, int32_t pad, int a
     }
 }
 
-static void net_backward(const puf_layout *l, const float *packed, float *scratch, float *grads) {
+PUF_INLINE void swap(float **a, float **b) {
+    float *was = *a;
+    *a = *b;
+    *b = was;
+}
+
+static void net_backward(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
-        const int32_t last = tower->layers - 1, pad = tower->out_pad[last];
+        const int32_t last = tower->layers - 1, pad = tower->read_pad;
         const float *heads = scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE;
         float *delta = scratch + tower->delta[0], *spare = scratch + tower->delta[1];
-        gemm(tower->head_rows, pad, PUF_SLICE, heads, PUF_SLICE, 1, scratch + tower->act[last], pad, NULL, 1,
-             grads + tower->head, pad);
+        gemm(tower->head_rows, pad, PUF_SLICE, heads, PUF_SLICE, 1, scratch + tower->output, pad, NULL, 1, grads + tower->head,
+             pad);
         for (int32_t r = 0; r < tower->head_rows; r++) {
             vf sum = vset(0.0f);
             for (int32_t i = 0; i < PUF_SLICE; i += VW) { sum = sum + vload(heads + (int64_t)r * PUF_SLICE + i); }
             grads[tower->head_bias + r] += vsum(sum);
         }
         gemm(PUF_SLICE, pad, tower->head_rows, heads, 1, PUF_SLICE, packed + tower->head, pad, NULL, 0, delta, pad);
+        if (tower->core.size > 0) {
+            core_backward(l, &tower->core, packed, scratch, scratch + tower->act[last], tower->out_pad[last], delta, carried,
+                          spare, grads);
+            swap(&delta, &spare);
+        }
         for (int32_t k = last; k >= 0; k--) {
             const int32_t wide = tower->out_pad[k];
             const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + l->in;
@@ -214,9 +230,7 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
             if (k > 0) {
                 gemm(PUF_SLICE, tower->in_pad[k], tower->out[k], delta, wide, 1, packed + tower->wc[k], tower->in_pad[k],
                      NULL, 0, spare, tower->in_pad[k]);
-                float *swap = delta;
-                delta = spare;
-                spare = swap;
+                swap(&delta, &spare);
             }
         }
     }

@@ -16,31 +16,46 @@ struct puf_ppo {
     const puf_kernels *kernels;
     int64_t rows;
     int32_t minibatch;
-    int32_t *order;     /* (rows) row numbers in the order of this epoch */
+    int32_t steps;      /* of a sequence; 1 without a memory: what is shuffled and cut into slices are sequences */
+    int32_t *order;     /* (rows / steps) sequences in the order of this epoch */
     float *chunk_grads; /* (MAX_CHUNKS, layout.grads) */
     float *grads;       /* (params) canonical */
+    float *unrolled;    /* with a memory: (tasks, steps, layout.scratch) */
+    float *carried;     /* with a memory: (tasks, layout.carried) */
 };
 
 /* One minibatch on its way through the chunks. */
 typedef struct {
     puf_ppo *ppo;
     const puf_batch *batch;
-    const int32_t *index;
-    int32_t count, chunks, chunk_rows;
+    const int32_t *index; /* sequences */
+    int32_t count, chunks, chunk_size;
+    int64_t stride; /* rows between two steps of a sequence */
     puf_loss_config loss;
     float advantage_mean, advantage_scale, weight;
     float sums[MAX_CHUNKS][PUF_SUM_COUNT];
 } minibatch_job;
 
-size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch) {
-    if (policy == NULL || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0) { return 0; }
-    return puf_align_up(sizeof(puf_ppo)) + puf_align_up((size_t)rows * 4) +
-           puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4) + puf_align_up((size_t)policy->layout.params * 4);
+static int has_memory(const puf_policy *policy) { return policy->layout.net.core != PUF_NO_CORE; }
+
+static size_t unrolled_bytes(const puf_policy *policy, int32_t steps) {
+    const size_t each = (size_t)policy->layout.scratch * 4 * (size_t)steps;
+    return has_memory(policy) ? puf_align_up(each * (size_t)policy->tasks) : 0;
 }
 
-int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch) {
+size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps) {
+    if (policy == NULL || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0 || steps < 1 ||
+        (has_memory(policy) && minibatch % steps != 0)) {
+        return 0;
+    }
+    return puf_align_up(sizeof(puf_ppo)) + puf_align_up((size_t)rows * 4) +
+           puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4) + puf_align_up((size_t)policy->layout.params * 4) +
+           unrolled_bytes(policy, steps) + (size_t)policy->layout.carried * 4 * (size_t)policy->tasks;
+}
+
+int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps) {
     if (out == NULL || mem == NULL || ((uintptr_t)mem & (PUF_ALIGN - 1)) != 0) { return PUF_EINVAL; }
-    const size_t need = puf_ppo_bytes(policy, rows, minibatch);
+    const size_t need = puf_ppo_bytes(policy, rows, minibatch, steps);
     if (need == 0) { return PUF_EINVAL; }
     if (bytes < need) { return PUF_ENOMEM; }
     puf_zero(mem, need);
@@ -50,11 +65,16 @@ int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int
     ppo->kernels = puf_kernels_get(policy->isa);
     ppo->rows = rows;
     ppo->minibatch = minibatch;
+    ppo->steps = has_memory(policy) ? steps : 1;
     ppo->order = (int32_t *)next;
     next += puf_align_up((size_t)rows * 4);
     ppo->chunk_grads = (float *)next;
     next += puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4);
     ppo->grads = (float *)next;
+    next += puf_align_up((size_t)policy->layout.params * 4);
+    ppo->unrolled = (float *)next;
+    next += unrolled_bytes(policy, steps);
+    ppo->carried = (float *)next;
     *out = ppo;
     return PUF_OK;
 }
@@ -90,25 +110,27 @@ static void load_rows(const minibatch_job *job, int64_t k, int32_t r, int32_t co
     }
 }
 
-static void load_masks(const minibatch_job *job, const int32_t *index, int32_t rows, uint8_t *mask) {
+static void load_masks(const minibatch_job *job, const int32_t *index, int64_t first, int32_t rows, uint8_t *mask) {
     const size_t wide = (size_t)puf_dist_mask_size(&job->ppo->policy->layout.dist);
     for (int32_t r = 0; r < PUF_SLICE; r++) {
-        if (r < rows && job->batch->valid[index[r]]) {
-            puf_copy(mask + wide * (size_t)r, job->batch->action_mask + wide * (size_t)index[r], wide);
+        if (r < rows && job->batch->valid[first + index[r]]) {
+            puf_copy(mask + wide * (size_t)r, job->batch->action_mask + wide * (size_t)(first + index[r]), wide);
         } else {
             puf_fill(mask + wide * (size_t)r, 1, wide);
         }
     }
 }
 
-/* Brings the rows of a slice into a scratch: inputs, per-row numbers, actions as planes. Places past `rows` become zero. */
-static void load_slice(const minibatch_job *job, const int32_t *index, int32_t rows, float *scratch, uint8_t *mask) {
+/* Brings rows first + index of a slice into a scratch: inputs, per-row numbers, actions as planes. Places past `rows` become
+ * zero. */
+static void load_slice(const minibatch_job *job, const int32_t *index, int64_t first, int32_t rows, float *scratch,
+                       uint8_t *mask) {
     const puf_layout *l = &job->ppo->policy->layout;
     float *in = scratch + l->in, *row = scratch + l->row;
     for (int32_t r = 0; r < rows;) { /* rows are shuffled in blocks, so that most come in runs */
         int32_t run = 1;
         while (r + run < rows && index[r + run] == index[r] + run) { run++; }
-        load_rows(job, index[r], r, run, in, row);
+        load_rows(job, first + index[r], r, run, in, row);
         r += run;
     }
     if (rows < PUF_SLICE) {
@@ -116,26 +138,56 @@ static void load_slice(const minibatch_job *job, const int32_t *index, int32_t r
         puf_zero(in + (int64_t)rows * l->net.obs_size, rest * (size_t)l->net.obs_size * 4);
         for (int32_t p = 0; p < PUF_ROW_COUNT + l->net.action_size; p++) { puf_zero(row + p * PUF_SLICE + rows, rest * 4); }
     }
-    if (mask != NULL) { load_masks(job, index, rows, mask); }
+    if (mask != NULL) { load_masks(job, index, first, rows, mask); }
+}
+
+/* What becomes of the carries of a slice after rows first + index. */
+static void load_memory(const minibatch_job *job, const int32_t *index, int64_t first, int32_t rows, float *scratch) {
+    const puf_batch *b = job->batch;
+    uint8_t *memory = (uint8_t *)(scratch + job->ppo->policy->layout.memory);
+    for (int32_t r = 0; r < PUF_SLICE; r++) {
+        const int64_t k = first + (r < rows ? index[r] : 0);
+        const int ended = r >= rows || b->terminated[k] || b->truncated[k];
+        memory[r] = ended ? PUF_FORGOTTEN : (b->valid[k] ? PUF_HANDED_ON : PUF_KEPT);
+    }
+}
+
+/* Adds the gradient of a slice of sequences: forward and loss step by step, then backward from the last. */
+static void slice_gradient(minibatch_job *job, const int32_t *index, int32_t rows, int32_t chunk, int32_t thread) {
+    const puf_ppo *ppo = job->ppo;
+    const puf_policy *policy = ppo->policy;
+    const puf_layout *l = &policy->layout;
+    const int memory = has_memory(policy);
+    uint8_t mask[PUF_MAX_LOGITS * PUF_SLICE];
+    uint8_t *use_mask = job->batch->action_mask != NULL ? mask : NULL;
+    float *grads = ppo->chunk_grads + (int64_t)chunk * l->grads;
+    float *first = memory ? ppo->unrolled + (int64_t)thread * ppo->steps * l->scratch : puf_policy_scratch(policy, thread);
+    float *carried = memory ? ppo->carried + thread * l->carried : NULL;
+    for (int32_t r = 0; memory && r < PUF_SLICE; r++) {
+        puf_carry_begin(l, first, r, r < rows ? job->batch->carry + index[r] * (int64_t)puf_net_carry(&l->net) : NULL);
+    }
+    for (int32_t t = 0; t < ppo->steps; t++) {
+        float *scratch = first + t * l->scratch;
+        load_slice(job, index, t * job->stride, rows, scratch, use_mask);
+        policy->kernels->forward(l, policy->packed, scratch);
+        policy->kernels->loss(l, &job->loss, policy->log_std, scratch, scratch + l->row + PUF_ROW_COUNT * PUF_SLICE,
+                              use_mask, job->sums[chunk], grads);
+        if (memory) { load_memory(job, index, t * job->stride, rows, scratch); }
+        if (t + 1 < ppo->steps) { puf_carry_next(l, scratch, scratch + l->scratch); }
+    }
+    if (memory) { puf_zero(carried, (size_t)l->carried * 4); }
+    for (int32_t t = ppo->steps - 1; t >= 0; t--) {
+        policy->kernels->backward(l, policy->packed, first + t * l->scratch, carried, grads);
+    }
 }
 
 static void chunk_task(void *context, int32_t chunk, int32_t thread) {
     minibatch_job *job = (minibatch_job *)context;
-    const puf_policy *policy = job->ppo->policy;
-    const puf_layout *l = &policy->layout;
-    float *scratch = puf_policy_scratch(policy, thread);
-    uint8_t mask[PUF_MAX_LOGITS * PUF_SLICE];
-    uint8_t *use_mask = job->batch->action_mask != NULL ? mask : NULL;
-    float *grads = job->ppo->chunk_grads + (int64_t)chunk * l->grads;
-    puf_zero(grads, (size_t)l->grads * 4);
-    const int32_t end = (chunk + 1) * job->chunk_rows < job->count ? (chunk + 1) * job->chunk_rows : job->count;
-    for (int32_t first = chunk * job->chunk_rows; first < end; first += PUF_SLICE) {
-        const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
-        load_slice(job, job->index + first, rows, scratch, use_mask);
-        policy->kernels->forward(l, policy->packed, scratch);
-        policy->kernels->loss(l, &job->loss, policy->log_std, scratch, scratch + l->row + PUF_ROW_COUNT * PUF_SLICE,
-                              use_mask, job->sums[chunk], grads);
-        policy->kernels->backward(l, policy->packed, scratch, grads);
+    const puf_layout *l = &job->ppo->policy->layout;
+    puf_zero(job->ppo->chunk_grads + (int64_t)chunk * l->grads, (size_t)l->grads * 4);
+    const int32_t end = (chunk + 1) * job->chunk_size < job->count ? (chunk + 1) * job->chunk_size : job->count;
+    for (int32_t first = chunk * job->chunk_size; first < end; first += PUF_SLICE) {
+        slice_gradient(job, job->index + first, end - first < PUF_SLICE ? end - first : PUF_SLICE, chunk, thread);
     }
 }
 
@@ -157,12 +209,14 @@ static void advantage_statistics(minibatch_job *job, int normalize) {
     const puf_batch *b = job->batch;
     double sum[4] = {0}, squares[4] = {0};
     int32_t valid = 0;
-    for (int32_t i = 0; i < job->count; i++) {
-        const int64_t k = job->index[i];
-        const double x = b->valid[k] ? (double)b->advantage[k] : 0.0;
-        sum[i & 3] += x;
-        squares[i & 3] += x * x;
-        valid += b->valid[k] != 0;
+    for (int32_t t = 0; t < job->ppo->steps; t++) {
+        for (int32_t i = 0; i < job->count; i++) {
+            const int64_t k = t * job->stride + job->index[i];
+            const double x = b->valid[k] ? (double)b->advantage[k] : 0.0;
+            sum[i & 3] += x;
+            squares[i & 3] += x * x;
+            valid += b->valid[k] != 0;
+        }
     }
     job->weight = valid > 0 ? 1.0f / (float)valid : 0.0f;
     job->advantage_mean = 0.0f;
@@ -180,10 +234,11 @@ static int minibatch_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_
                               float *sums) {
     puf_policy *policy = ppo->policy;
     const puf_layout *l = &policy->layout;
-    const int32_t share = (job->count + MAX_CHUNKS - 1) / MAX_CHUNKS;
-    const int32_t least = share < MIN_CHUNK_ROWS ? MIN_CHUNK_ROWS : share;
-    job->chunk_rows = (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
-    job->chunks = (job->count + job->chunk_rows - 1) / job->chunk_rows;
+    const int32_t share = (job->count + MAX_CHUNKS - 1) / MAX_CHUNKS, few = (MIN_CHUNK_ROWS + ppo->steps - 1) / ppo->steps;
+    const int32_t least = share < few ? few : share;
+    job->chunk_size = (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
+    job->chunks = (job->count + job->chunk_size - 1) / job->chunk_size;
+    job->stride = job->batch->rows / ppo->steps;
     job->loss = (puf_loss_config){c->clip, c->value_clip, c->dual_clip, c->value_coef, c->entropy_coef};
     puf_zero(job->sums, sizeof job->sums);
     advantage_statistics(job, c->normalize_advantage);
@@ -206,9 +261,10 @@ static int config_legal(const puf_ppo_config *c) {
            (c->dual_clip == 0.0f || c->dual_clip > 1.0f);
 }
 
-static int batch_legal(const puf_batch *b) {
+static int batch_legal(const puf_ppo *ppo, const puf_batch *b) {
     return b != NULL && b->obs != NULL && b->action != NULL && b->logprob != NULL && b->advantage != NULL &&
-           b->target != NULL && b->value != NULL && b->valid != NULL && b->rows > 0;
+           b->target != NULL && b->value != NULL && b->valid != NULL && b->rows > 0 && b->rows % ppo->steps == 0 &&
+           (!has_memory(ppo->policy) || (b->carry != NULL && b->terminated != NULL && b->truncated != NULL));
 }
 
 static void add_metrics(puf_ppo_metrics *m, const float *sums) {
@@ -230,12 +286,12 @@ static void divide_metrics(puf_ppo_metrics *m, int32_t count) {
 
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics) {
-    if (ppo == NULL || !config_legal(config) || !batch_legal(batch) || index == NULL || params == NULL || grads == NULL ||
+    if (ppo == NULL || !config_legal(config) || !batch_legal(ppo, batch) || index == NULL || params == NULL || grads == NULL ||
         count < 1 || puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
     for (int32_t i = 0; i < count; i++) {
-        if (index[i] < 0 || index[i] >= batch->rows) { return PUF_EINVAL; }
+        if (index[i] < 0 || index[i] >= batch->rows / ppo->steps) { return PUF_EINVAL; }
     }
     puf_policy *policy = ppo->policy;
     puf_policy_load(policy, params, policy->normalize ? policy->mean : NULL, policy->scale, policy->clip);
@@ -279,23 +335,22 @@ int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t r
 
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics) {
-    if (ppo == NULL || !config_legal(config) || !batch_legal(batch) || params == NULL || m == NULL || v == NULL ||
+    if (ppo == NULL || !config_legal(config) || !batch_legal(ppo, batch) || params == NULL || m == NULL || v == NULL ||
         step == NULL || metrics == NULL || batch->rows != ppo->rows || config->minibatch != ppo->minibatch ||
         puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
     puf_policy *policy = ppo->policy;
     const puf_layout *l = &policy->layout;
-    const int32_t per_epoch = (int32_t)(ppo->rows / ppo->minibatch);
+    const int32_t per_epoch = (int32_t)(ppo->rows / ppo->minibatch), count = ppo->minibatch / ppo->steps;
     puf_zero(metrics, sizeof *metrics);
     int32_t seen = 0;
     float norms = 0.0f;
     int status = PUF_OK;
     for (int32_t epoch = 0; epoch < config->epochs && status == PUF_OK && !metrics->stopped; epoch++) {
-        puf_minibatch_order(seed, update, epoch, ppo->rows, ppo->minibatch, ppo->order);
+        puf_minibatch_order(seed, update, epoch, ppo->rows / ppo->steps, count, ppo->order);
         for (int32_t k = 0; k < per_epoch; k++) {
-            minibatch_job job = {.ppo = ppo, .batch = batch, .index = ppo->order + (int64_t)k * ppo->minibatch,
-                                 .count = ppo->minibatch};
+            minibatch_job job = {.ppo = ppo, .batch = batch, .index = ppo->order + (int64_t)k * count, .count = count};
             float sums[PUF_SUM_COUNT], norm = 0.0f;
             policy->kernels->pack(l, params, policy->packed);
             puf_copy(policy->log_std, params + l->log_std, (size_t)l->net.action_numbers * 4);

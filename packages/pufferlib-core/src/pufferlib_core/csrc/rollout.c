@@ -21,6 +21,35 @@ static int all_finite(const float *x, int64_t n) {
     return zero == 0.0f;
 }
 
+/* What the policy hands on to environment i. */
+static float *carry_of(const collect_job *job, int64_t i) {
+    const int64_t n = puf_vec_size(job->vec);
+    return job->s->carry + (n + i) * puf_net_carry(&job->policy->layout.net);
+}
+
+/* Takes what the policy made of row t from the scratch; what a row that is not valid was acted on with stays. */
+static void remember(const collect_job *job, int32_t thread, int32_t t, int32_t first, int32_t count) {
+    const puf_segment *s = job->s;
+    const float *scratch = puf_policy_scratch(job->policy, thread);
+    for (int32_t r = 0; r < count; r++) {
+        const int64_t k = (int64_t)t * puf_vec_size(job->vec) + first + r;
+        if (s->valid == NULL || s->valid[k] || s->terminated[k] || s->truncated[k]) {
+            puf_carry_end(&job->policy->layout, scratch, r, carry_of(job, first + r));
+        }
+    }
+}
+
+/* Nothing is handed on where an episode ended with row t. */
+static void forget(const collect_job *job, int32_t t, int32_t first, int32_t count) {
+    const puf_segment *s = job->s;
+    for (int32_t i = first; i < first + count; i++) {
+        const int64_t k = (int64_t)t * puf_vec_size(job->vec) + i;
+        if (s->terminated[k] || s->truncated[k]) {
+            puf_zero(carry_of(job, i), (size_t)puf_net_carry(&job->policy->layout.net) * 4);
+        }
+    }
+}
+
 /* Values of the final observations of rows that were truncated in this step: gathered, one forward. */
 static void value_truncated(const collect_job *job, int32_t thread, int32_t t, int32_t first, int32_t count) {
     const puf_segment *s = job->s;
@@ -34,6 +63,7 @@ static void value_truncated(const collect_job *job, int32_t thread, int32_t t, i
     if (found == 0) { return; }
     float *scratch = puf_policy_scratch(job->policy, thread); /* its other rows hold old inputs; nobody reads their values */
     for (int32_t r = 0; r < found; r++) {
+        if (s->carry != NULL) { puf_carry_begin(l, scratch, r, carry_of(job, who[r])); }
         puf_policy_rows(job->policy, s->final_obs + who[r] * size, 1, scratch + l->in + r * size);
     }
     job->policy->kernels->forward(l, job->policy->packed, scratch);
@@ -60,7 +90,13 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
     const puf_layout *l = &job->policy->layout;
     const int64_t n = puf_vec_size(job->vec), size = l->net.obs_size, wide = l->net.action_size;
     const int64_t choices = puf_dist_mask_size(&l->dist);
+    const size_t kept = (size_t)count * (size_t)puf_net_carry(&l->net) * 4;
+    const float *carry = NULL;
     float last[PUF_SLICE];
+    if (s->carry != NULL) {
+        carry = carry_of(job, first);
+        puf_copy(carry_of(job, first), carry - n * puf_net_carry(&l->net), kept);
+    }
     for (int32_t t = 0; t < s->steps; t++) {
         const int64_t row = t * n;
         const float *obs = s->obs + (row + first) * size;
@@ -76,7 +112,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
             note(&job->bad_mask[thread], row + first + bad);
         }
         puf_policy_act_slice(job->policy, thread, obs, mask, count, job->seed, (uint32_t)first, job->first_step + (uint64_t)t, 0,
-                             action + first * wide * 4, s->logprob + row + first, s->value + row + first);
+                             carry, action + first * wide * 4, s->logprob + row + first, s->value + row + first);
         if (t > 0) { link_values(s, n, t - 1, first, count, s->value + row + first); }
         const puf_planes out = {
             .obs = s->obs + (row + n) * size,
@@ -90,9 +126,11 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
             .action_mask = s->action_mask != NULL ? s->action_mask + (row + n) * choices : NULL,
         };
         const int32_t finished = puf_vec_step_range(job->vec, first, count, action, &out);
+        if (carry != NULL) { remember(job, thread, t, first, count); }
         if (finished > 0) {
             job->finished[thread] += finished;
             value_truncated(job, thread, t, first, count);
+            if (carry != NULL) { forget(job, t, first, count); }
         }
         if (!all_finite(out.reward + first, count)) {
             int32_t i = 0;
@@ -102,6 +140,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
     }
     float *scratch = puf_policy_scratch(job->policy, thread);
     puf_policy_input(job->policy, s->obs + (s->steps * n + first) * size, count, scratch);
+    puf_carry_load(l, carry, count, scratch);
     job->policy->kernels->forward(l, job->policy->packed, scratch);
     puf_copy(last, scratch + l->heads + (int64_t)l->logits * PUF_SLICE, (size_t)count * 4);
     link_values(s, n, s->steps - 1, first, count, last);
@@ -131,6 +170,7 @@ int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const pu
     }
     collect_job job = {.vec = vec, .policy = policy, .s = s, .seed = seed, .first_step = first_step};
     const int32_t width = puf_exec_width(exec);
+    if ((s->carry != NULL) != (net->core != PUF_NO_CORE)) { return PUF_EINVAL; }
     if (width > policy->tasks || (s->action_mask == NULL) != (info->masks == 0)) { return PUF_EINVAL; }
     for (int32_t k = 0; k < width; k++) { job.bad_row[k] = job.bad_mask[k] = -1; }
     puf_exec_run(exec, collect_task, &job, (puf_vec_size(vec) + PUF_SLICE - 1) / PUF_SLICE);

@@ -150,10 +150,10 @@ static float *train(int32_t width, int autoreset, float *mean_reward) {
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), width) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, ROWS / 2);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, ROWS / 2, STEPS);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, ROWS / 2) == PUF_OK);
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, ROWS / 2, STEPS) == PUF_OK);
     const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .entropy_coef = 0.01f, .epochs = 4, .minibatch = ROWS / 2,
                                    .normalize_advantage = 1, .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
     float *adv = (float *)block(ROWS * 4), *target = (float *)block(ROWS * 4);
@@ -166,7 +166,8 @@ static float *train(int32_t width, int autoreset, float *mean_reward) {
         CHECK(puf_gae(puf_isa_best(), t.exec, adv, w.s.reward, w.s.value, w.s.next_value, w.s.terminated, w.s.truncated, STEPS,
                       ENVS, 0.99f, 0.95f) == PUF_OK);
         for (int i = 0; i < ROWS; i++) { target[i] = adv[i] + w.s.value[i]; }
-        const puf_batch batch = {w.s.obs, w.s.action, NULL, w.s.logprob, adv, target, w.s.value, w.s.valid, ROWS};
+        const puf_batch batch = {.obs = w.s.obs, .action = w.s.action, .logprob = w.s.logprob, .advantage = adv, .target = target,
+                                 .value = w.s.value, .valid = w.s.valid, .rows = ROWS};
         CHECK(puf_ppo_update(ppo, t.exec, &config, &batch, 9, update, params, m, v, &step, &metrics) == PUF_OK);
         memcpy(w.s.obs, w.s.obs + ROWS * 2, ENVS * 8);
     }
@@ -206,10 +207,10 @@ static void actions_that_mix_choices_and_numbers(void) {
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), 1) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, ENVS, ENVS);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ENVS, ENVS, 1);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ENVS, ENVS) == PUF_OK);
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ENVS, ENVS, 1) == PUF_OK);
     float *obs = (float *)block(ENVS * 8), *row = (float *)block(4 * ENVS * 4);
     int32_t *action = (int32_t *)block(ENVS * 16);
     uint8_t *mask = (uint8_t *)block(ENVS * 5), *valid = (uint8_t *)block(ENVS);
@@ -217,13 +218,14 @@ static void actions_that_mix_choices_and_numbers(void) {
     memset(valid, 1, ENVS);
     const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .epochs = 4, .minibatch = ENVS, .normalize_advantage = 1,
                                    .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
-    const puf_batch batch = {obs, action, mask, row, row + ENVS, row + 2 * ENVS, row + 3 * ENVS, valid, ENVS};
+    const puf_batch batch = {.obs = obs, .action = action, .action_mask = mask, .logprob = row, .advantage = row + ENVS,
+                             .target = row + 2 * ENVS, .value = row + 3 * ENVS, .valid = valid, .rows = ENVS};
     int64_t step = 0;
     puf_ppo_metrics metrics;
     float first = 0.0f, last = 0.0f;
     for (uint64_t update = 0; update < 40; update++) {
         CHECK(puf_policy_load(policy, params, NULL, NULL, 0.0f) == PUF_OK);
-        CHECK(puf_policy_act(policy, NULL, obs, mask, ENVS, 9, 0, update, 0, action, row, row + 3 * ENVS) == PUF_OK);
+        CHECK(puf_policy_act(policy, NULL, obs, mask, ENVS, 9, 0, update, 0, NULL, action, row, row + 3 * ENVS) == PUF_OK);
         float mean = 0.0f;
         for (int i = 0; i < ENVS; i++) {
             const float *number = (const float *)(action + 4 * i + 2);

@@ -97,19 +97,43 @@ int puf_policy_init(puf_policy **policy, void *mem, size_t bytes, const puf_net 
 /* Takes over parameters, and the observation normaliser when mean is not NULL: (obs - mean) * scale, clipped to
  * [-clip, clip]; mean and scale are (obs_size). Copies everything. */
 int puf_policy_load(puf_policy *policy, const float *params, const float *mean, const float *scale, float clip);
-/* obs (n, obs_size) -> logits (n, L), value (n); either may be NULL. */
-int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, int32_t n, float *logits, float *value);
+/* obs (n, obs_size) -> logits (n, L), value (n); either may be NULL. carry (n, puf_net_carry): what a policy with a memory has
+ * handed on, only read; NULL without one, and only then. */
+int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, const float *carry, int32_t n, float *logits,
+                       float *value);
 /* Samples (or with greedy != 0 takes the most likely) actions. Row i is environment first_env + i; its noise is keyed by
  * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L - A) bytes, non-zero =
- * allowed, or NULL; a row with nothing allowed gives PUF_EMASK. action: (n, K + A) words, int32 and then float32. */
+ * allowed, or NULL; a row with nothing allowed gives PUF_EMASK. action: (n, K + A) words, int32 and then float32. carry is
+ * overwritten with what the policy hands on next. */
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
-                   uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
+                   uint64_t seed, uint32_t first_env, uint64_t step, int greedy, float *carry, void *action, float *logprob,
                    float *value);
 /* </cdef> */
 
 /* --- what an ISA supplies (internal) --- */
 
-/* One tower: hidden layers and the head rows it feeds. Offsets are in floats. */
+/* Weights of a core that meet one input: rows of the gates [first, first + count), of `size` rows each. */
+typedef struct {
+    int32_t in, in_pad;   /* numbers read */
+    int32_t count, to;    /* gates, and the block of the gates' plane where their sums go */
+    int32_t columns;      /* count * size_pad */
+    int64_t w;            /* in the flat parameters */
+    int64_t wt, wc;       /* packed, in panels: (in, columns), and for the backward pass (columns, in_pad) */
+} puf_product;
+
+/* A recurrent core. Products: 0 the inputs; 1 the state, of all gates or (GRU) of r and z; 2 (GRU) the state, of n. */
+typedef struct {
+    int32_t size, size_pad;
+    int32_t gates, products;
+    puf_product product[3];
+    int64_t b, pb;         /* bias: in the flat parameters, packed (gates * size_pad) */
+    int64_t before, after; /* scratch: h, and for an LSTM c, of (PUF_SLICE, size_pad) each; after begins with the output */
+    int64_t plane;         /* scratch: gates, then their deltas (PUF_SLICE, PUF_CORE_BLOCKS * size_pad); a GRU's last is h Ws' of n */
+    int64_t delta;         /* of what is handed on, like before; in a block of its own, see puf_layout.carried */
+    int32_t first;         /* number of a row's carry where this core's begins */
+} puf_recurrent;
+
+/* One tower: hidden layers, its core and the head rows it feeds. Offsets are in floats. */
 typedef struct {
     int32_t layers;
     int32_t in[PUF_MAX_LAYERS], out[PUF_MAX_LAYERS];   /* sizes */
@@ -122,7 +146,10 @@ typedef struct {
     int64_t act[PUF_MAX_LAYERS];                       /* scratch: activations (PUF_SLICE, out_pad) */
     int64_t delta[2];                                  /* scratch: two buffers (PUF_SLICE, widest out_pad) */
     int32_t head_first, head_rows;                     /* rows of the plane block this tower writes */
-    int64_t head;                                      /* packed: (head_rows, last out_pad) */
+    puf_recurrent core;                                /* size 0: none */
+    int32_t read, read_pad;                            /* numbers that a head reads */
+    int64_t output;                                    /* scratch: (PUF_SLICE, read_pad) what it reads */
+    int64_t head;                                      /* packed: (head_rows, read_pad) */
     int64_t head_bias;                                 /* packed: (head_rows) */
 } puf_tower;
 
@@ -140,8 +167,15 @@ typedef struct {
     int64_t grads;       /* floats of packed gradients (a prefix of the packed layout, then log_std) */
     int64_t grad_log_std;
     int64_t in, heads, row; /* scratch: inputs (PUF_SLICE, obs_size), head planes (logits + 1, PUF_SLICE), per-row numbers */
+    int64_t memory;      /* scratch: what becomes of each row's carry (PUF_SLICE) bytes, puf_memory */
+    int64_t carried;     /* floats of the deltas of what is handed on, of all towers; 0 without a core */
     int64_t scratch;     /* floats for each task */
 } puf_layout;
+
+enum { PUF_CORE_BLOCKS = 4, PUF_PANEL = 64 /* columns of packed weights of a core that lie together */ };
+
+/* What becomes of a carry after a row. */
+typedef enum { PUF_HANDED_ON = 0, PUF_KEPT, PUF_FORGOTTEN } puf_memory;
 
 struct puf_policy {
     puf_layout layout;
@@ -178,10 +212,11 @@ typedef struct puf_net_kernels {
     int32_t vector;
     void (*pack)(const puf_layout *l, const float *params, float *packed);
     void (*unpack)(const puf_layout *l, const float *packed_grads, float *grads);
-    /* Inputs are in scratch + l->in, results in scratch + l->heads. */
+    /* Inputs are in scratch + l->in (and what cores remember in their `before`), results in scratch + l->heads. */
     void (*forward)(const puf_layout *l, const float *packed, float *scratch);
-    /* Deltas are in scratch + l->heads; adds to the packed gradients. */
-    void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *grads);
+    /* Deltas are in scratch + l->heads; adds to the packed gradients. carried (l->carried): deltas of what the next row
+     * starts with, overwritten with those of what this one started with; NULL without a core. */
+    void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads);
     /* Heads to deltas. action: planes (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
                  const uint8_t *action_mask, float *sums, float *grads);
@@ -194,9 +229,21 @@ void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, f
 /* The same into the input block of a scratch; the rows up to PUF_SLICE become 0. */
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
-/* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits - A) or NULL. */
+/* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits - A) or NULL.
+ * carry (rows, puf_net_carry) is read; what the policy hands on stays in the scratch. */
 void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
-                          uint64_t seed, uint32_t first_env, uint64_t step, int greedy, void *action, float *logprob,
-                          float *value);
+                          uint64_t seed, uint32_t first_env, uint64_t step, int greedy, const float *carry, void *action,
+                          float *logprob, float *value);
+
+/* Sizes of a core, and where its tensors lie in the flat parameters. */
+void puf_core_shapes(const puf_layout *l, puf_tower *tower, int32_t part);
+/* Row r of a scratch starts with this carry; without one (NULL) with zeros. */
+void puf_carry_begin(const puf_layout *l, float *scratch, int32_t r, const float *carry);
+/* The rows of a scratch start with those of carry (rows, puf_net_carry), the rows up to PUF_SLICE with zeros. */
+void puf_carry_load(const puf_layout *l, const float *carry, int32_t rows, float *scratch);
+/* What row r of a scratch hands on. */
+void puf_carry_end(const puf_layout *l, const float *scratch, int32_t r, float *carry);
+/* The rows of the next step's scratch start with what becomes of those of this one, by its l->memory. */
+void puf_carry_next(const puf_layout *l, const float *scratch, float *next);
 
 #endif

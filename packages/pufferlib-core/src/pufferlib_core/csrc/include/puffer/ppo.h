@@ -2,6 +2,10 @@
  *
  * A minibatch is cut into chunks fixed by its size alone; each chunk sums its gradient over its slices in order, and the chunks
  * are added in order: the result does not depend on threads.
+ *
+ * A policy with a memory learns from sequences: the `steps` rows of an environment, unrolled from the carry that its first row
+ * was acted on with, and whole sequences make a minibatch. What a row hands on is nothing where an episode ended with it, what it
+ * started with where it is not valid, else what the policy made of it; gradients pass all steps of the sequence in the same way.
  */
 #ifndef PUFFER_PPO_H
 #define PUFFER_PPO_H
@@ -18,7 +22,7 @@ typedef struct {
     float entropy_coef;
     float target_kl;    /* stop the update when a minibatch exceeds it, before its step; 0: never */
     int32_t epochs;
-    int32_t minibatch;  /* rows of a gradient step; divides the rows of the batch */
+    int32_t minibatch;  /* rows of a gradient step; divides the rows of the batch; with a memory, a multiple of its steps */
     int32_t normalize_advantage; /* per minibatch, over valid rows, population deviation */
     puf_adam_config adam;
 } puf_ppo_config;
@@ -34,6 +38,8 @@ typedef struct {
     const float *value;      /* (rows) of the collecting policy */
     const uint8_t *valid;    /* (rows); others have no influence whatever they hold */
     int64_t rows;
+    const uint8_t *terminated, *truncated; /* (rows) with a memory, else NULL, like carry */
+    const float *carry;      /* (rows / steps, puf_net_carry) what the first row of each environment was acted on with */
 } puf_batch;
 
 typedef struct { /* means over minibatches done */
@@ -45,20 +51,22 @@ typedef struct { /* means over minibatches done */
 
 typedef struct puf_ppo puf_ppo;
 
-size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch);
+/* steps: rows of an environment in a segment, which matter to a policy with a memory. */
+size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps);
 /* The policy's packed weights are overwritten by updates; it must outlive the ppo. */
-int puf_ppo_init(puf_ppo **ppo, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch);
+int puf_ppo_init(puf_ppo **ppo, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps);
 
 /* The rows of an epoch in the order in which minibatches take them, order (rows): shuffled in blocks of 16 (or the largest
  * power of two below that divides the minibatch), so that a minibatch is gathered in runs of whole cache lines. */
 int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t rows, int32_t minibatch, int32_t *order);
 
-/* Loss gradient of the rows index[0 .. count), count <= minibatch, into grads (params, canonical layout). */
+/* Loss gradient of the rows index[0 .. count), count <= minibatch, into grads (params, canonical layout); with a memory the
+ * index names environments, of minibatch / steps at most. */
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics);
 
 /* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows
- * are taken in the order of puf_minibatch_order. PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
+ * are taken in the order of puf_minibatch_order, with a memory environments in that of (rows / steps, minibatch / steps). PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics);
 /* </cdef> */

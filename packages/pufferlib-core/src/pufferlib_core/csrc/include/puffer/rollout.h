@@ -21,6 +21,8 @@ typedef struct {
     float *final_obs;    /* (n, obs_size) scratch: the last final observation of each environment */
     puf_episode *log;        /* (steps, n) written where an episode ended */
     int32_t steps;
+    float *carry;        /* (2, n, puf_net_carry) what the policy hands on: [0] to row 0, given; [1] after the last row so far,
+                            written; NULL without a memory */
 } puf_segment;
 
 /* Fills the segment with the policy's sampled actions; noise is keyed by (seed, environment, first_step + t).
