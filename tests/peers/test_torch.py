@@ -15,11 +15,13 @@ from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, NonFiniteError
 from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool, lib
+from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Discrete, Mixed, MultiDiscrete
 from pufferlib_core.vector.base import action_dtype
 
 T, N, WIDTH = 16, 24, 5
+WEIGHTS = Coefficients(rate=1e-3, clip=0.2, entropy=0.01)
 CASES = {  # action space, policy, PPO, masks
     "discrete": (Discrete(3), {}, {"entropy_coef": 0.01}, False),
     "relu, separate": (Discrete(3), {"activation": "relu", "separate": True}, {"value_clip": 0.2}, False),
@@ -105,7 +107,7 @@ def test_updates_agree_without_the_training_of_the_core(case, valid, monkeypatch
     for name, (engine, state) in engines.items():
         if name == "torch":
             take_training_away(monkeypatch)
-        losses = engine.descend(segment, advantage, target, rate=1e-3, update=4)
+        losses = engine.descend(segment, advantage, target, coefficients=WEIGHTS, update=4)
         engine.pull()
         results[name] = losses, {key: array.copy() for key, array in state.items()}
     (ours, before), (theirs, after) = results.values()
@@ -137,7 +139,7 @@ def test_the_native_engine_cannot_learn_without_them(monkeypatch):
     segment, advantage, target = make_segment(spec, engine, False)
     take_training_away(monkeypatch)
     with pytest.raises(AssertionError, match="puf_ppo_update was called"):
-        engine.descend(segment, advantage, target, rate=1e-3, update=0)
+        engine.descend(segment, advantage, target, coefficients=WEIGHTS, update=0)
 
 
 def test_cartpole_is_learnt_evaluated_and_continued_on_the_other_back_end(tmp_path):
@@ -173,7 +175,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step():
     advantage[3, 4] = np.inf
     before = {name: array.copy() for name, array in state.items()}
     with pytest.raises(NonFiniteError, match="update 0, minibatch"):
-        engine.descend(segment, advantage, target, rate=1e-3, update=0)
+        engine.descend(segment, advantage, target, coefficients=WEIGHTS, update=0)
     engine.pull()
     steps = int(state["adam/step"][0])
     assert steps < 8
@@ -186,7 +188,7 @@ def test_target_kl_stops_before_the_step():
     engine, state = engines["torch"]
     segment, advantage, target = make_segment(space, engine, False)
     engine.config = from_dict(PPOConfig, {"horizon": T, "minibatch": T * N // 4, "target_kl": 1e-6})
-    assert engine.descend(segment, advantage, target, rate=1e-3, update=0)["policy_loss"] == 0.0
+    assert engine.descend(segment, advantage, target, coefficients=WEIGHTS, update=0)["policy_loss"] == 0.0
     assert state["adam/step"] == 0
 
 

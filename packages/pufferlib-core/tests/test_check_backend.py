@@ -9,10 +9,10 @@ from pufferlib_core.testing.parity import parity
 from pufferlib_core.testing.trials import CASES
 
 NATIVE = get_backend("native")
-FEEDFORWARD = [name for name, case in CASES.items() if not case.spec.encoders and not case.spec.carry]
+ABLE = [name for name, case in CASES.items() if not case.spec.encoders]
 
 
-@pytest.mark.parametrize("case", FEEDFORWARD)
+@pytest.mark.parametrize("case", ABLE)
 def test_the_native_back_end_keeps_the_contract(case):
     check_backend("native", [case])
 
@@ -64,16 +64,17 @@ class Unnumbered(NATIVE.NativeEngine):
 class Doubled(NATIVE.NativeEngine):
     """A loss that forgets a factor."""
 
-    def descend(self, segment, advantage, target, *, rate, update):
-        return super().descend(segment, advantage, target + np.float32(0.1), rate=rate, update=update)
+    def descend(self, segment, advantage, target, **options):
+        return super().descend(segment, advantage, target + np.float32(0.1), **options)
 
 
 class Curious(NATIVE.NativeEngine):
     """Learns from rows that are not valid."""
 
-    def descend(self, segment, advantage, target, *, rate, update):
-        absent = advantage[segment.valid == 0]
-        return super().descend(segment, advantage, target, rate=rate if np.isnan(absent).all() else 2 * rate, update=update)
+    def descend(self, segment, advantage, target, *, coefficients, **options):
+        if not np.isnan(advantage[segment.valid == 0]).all():
+            coefficients = coefficients._replace(rate=2 * coefficients.rate)
+        return super().descend(segment, advantage, target, coefficients=coefficients, **options)
 
 
 class Forgetful(NATIVE.NativeEngine):

@@ -11,7 +11,7 @@ from pufferlib_core.config import from_dict
 from pufferlib_core.errors import ConfigError, NativeError, ShapeError
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.ops.distributions import categorical, gaussian, masked_logits, mixed
-from pufferlib_core.ops.ppo import loss, value_loss
+from pufferlib_core.ops.ppo import Coefficients, loss, value_loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Discrete, Mixed, MultiBinary, MultiDiscrete
 
@@ -63,7 +63,8 @@ def loss64(spec, config, flat, batch, index):
     old = {name: batch[name][rows].astype(np.float64) for name in ("logprob", "advantage", "target", "value")}
     total, parts = loss(
         logprob, entropy, value, old_logprob=old["logprob"], advantage=old["advantage"], target=old["target"],
-        old_value=old["value"], valid=np.ones(len(rows)), config=config, xp=np,
+        old_value=old["value"], valid=np.ones(len(rows)), config=config,
+        coefficients=Coefficients(config.learning_rate, config.clip, config.entropy_coef, config.kl_coef), xp=np,
     )  # fmt: skip
     return total, [parts[name] for name in METRICS]
 
@@ -113,7 +114,7 @@ def gradient(spec, config, params, batch, index, threads=1):
     if batch["mask"] is not None:
         b.action_mask = ffi.from_buffer("uint8_t[]", batch["mask"])
     c = ffi.new("puf_ppo_config *")
-    for name in ("clip", "value_clip", "dual_clip", "value_coef", "entropy_coef", "normalize_advantage", "epochs"):
+    for name in ("clip", "value_clip", "dual_clip", "value_coef", "entropy_coef", "kl_coef", "normalize_advantage", "epochs"):
         setattr(c, name, getattr(config, name))
     c.minibatch = rows
     grads, metrics = np.zeros(spec.params, np.float32), ffi.new("puf_ppo_metrics *")
@@ -294,7 +295,7 @@ def test_rows_that_are_not_valid_do_not_reach_the_oracle():
     def total(planes):
         logprob, entropy, value, old_logprob, advantage, target, old_value = planes
         return loss(logprob, entropy, value, old_logprob=old_logprob, advantage=advantage, target=target, old_value=old_value,
-                    valid=valid, config=PPOConfig(), xp=np)[0]  # fmt: skip
+                    valid=valid, config=PPOConfig(), coefficients=Coefficients(0, 0.2, 0.0), xp=np)[0]  # fmt: skip
 
     before = total(numbers)
     numbers[:, ~valid] = np.nan

@@ -199,3 +199,18 @@ def _link(segment: Segment, t: int, value: Array) -> None:
     going_on = ~terminated & (segment.truncated[t] == 0)
     segment.next_value[t, terminated] = 0.0
     segment.next_value[t, going_on] = value[going_on]
+
+
+def outputs(policy: Any, segment: Segment) -> Array:
+    """Outputs of the action head for every row of a segment that is collected, (T, N, logits)."""
+    features = segment.features[:-1]
+    if segment.carry is None:
+        heads = policy.forward(features.reshape(segment.rows, -1))[0]
+        return np.asarray(heads).reshape(segment.steps, segment.envs, -1)
+    carry, made = segment.carry[0], []
+    for t in range(segment.steps):
+        made.append(policy.forward(features[t], carry=carry)[0])
+        after, mask = carry.copy(), None if segment.action_mask is None else segment.action_mask[t]
+        policy.act(features[t], action_mask=mask, carry=after)
+        carry = handed_on(carry, after, segment.terminated[t] | segment.truncated[t], segment.valid[t])
+    return np.stack(made)

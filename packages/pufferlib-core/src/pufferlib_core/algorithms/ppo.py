@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
 
 from pufferlib_core.algorithms import AlgorithmSpec, State
+from pufferlib_core.collect import outputs
 from pufferlib_core.config import option
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.native import Array, gae, lib, vtrace
+from pufferlib_core.ops.distributions import kl
 from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.ops.ppo import Coefficients
+from pufferlib_core.ops.priorities import draw, importance, probabilities
 from pufferlib_core.ops.turns import OwnTurns, settle
 from pufferlib_core.policies import PolicyConfig, PolicySpec
+from pufferlib_core.seeding import STREAM_PRIORITY
 
+SCHEDULES = ("constant", "linear", "cosine")
 Planes = tuple[Array, Array, Array]  # next_value, terminated, truncated
 
 
@@ -27,17 +34,23 @@ class PPOConfig:
     epochs: int = option(4, "passes over a segment in an update", low=1)
     minibatch: int = option(512, "rows of a gradient step; divides num_envs * horizon", low=1)
     learning_rate: float = option(3e-4, "of Adam, at the start", low=0.0)
-    schedule: str = option("linear", "of the learning rate, to 0 at the end", choices=("constant", "linear", "cosine"))
+    schedule: str = option("linear", "of the learning rate, to 0 at the end", choices=SCHEDULES)
     gamma: float = option(0.99, "discount of the next step's value", low=0.0, high=1.0)
     lam: float = option(0.95, "decay of the advantage trace (lambda of GAE)", low=0.0, high=1.0)
     advantage: str = option("gae", "estimator of advantages and value targets", choices=("gae", "vtrace"))
     rho_clip: float = option(1.0, "vtrace: bound of the importance ratio of a temporal difference", low=0.0)
     c_clip: float = option(1.0, "vtrace: bound of the importance ratio of the trace", low=0.0)
     clip: float = option(0.2, "surrogate ratio is kept in [1 - clip, 1 + clip]", low=1e-6, high=100.0)
+    clip_schedule: str = option("constant", "of clip, to 0 at the end", choices=SCHEDULES)
     value_clip: float = option(0.0, "how far a value may move in an update, in units of value; 0: any", low=0.0)
     dual_clip: float = option(0.0, "above 1: bounds the objective where the advantage is negative; 0: off", low=0.0)
     value_coef: float = option(0.5, "weight of the value loss 0.5 (value - target)^2", low=0.0)
     entropy_coef: float = option(0.0, "weight of the entropy bonus", low=0.0)
+    entropy_schedule: str = option("constant", "of entropy_coef, to 0 at the end", choices=SCHEDULES)
+    kl_coef: float = option(0.0, "weight of a penalty on the divergence from the policy that collected, at the start", low=0.0)
+    kl_target: float = option(0.0, "divergence of an update to which kl_coef adapts itself; 0: it stays", low=0.0)
+    prioritize: float = option(0.0, "draw environments by advantage to this power (alpha); 0: take each once", low=0.0)
+    priority_beta: float = option(0.4, "correction for that draw at the start; it is full (1) at the end", low=0.0, high=1.0)
     normalize_advantage: bool = option(True, "per minibatch: subtract the mean, divide by the population deviation")
     normalize_return: bool = option(False, "divide rewards by the running deviation of the discounted return")
     target_kl: float = option(0.0, "an update stops before the step of a minibatch beyond it; 0: never", low=0.0)
@@ -66,6 +79,13 @@ def check_config(config: PPOConfig, policy: PolicyConfig, num_envs: int) -> None
             f"ppo.minibatch={config.minibatch} must hold whole sequences of ppo.horizon={config.horizon} steps, because "
             f"policy.core={policy.core}: choose a multiple"
         )
+    if config.prioritize and config.minibatch % config.horizon:
+        raise ConfigError(
+            f"ppo.minibatch={config.minibatch} must hold whole sequences of ppo.horizon={config.horizon} steps, because "
+            f"ppo.prioritize={config.prioritize} draws environments: choose a multiple"
+        )
+    if config.kl_target and not config.kl_coef:
+        raise ConfigError(f"ppo.kl_target={config.kl_target} adapts ppo.kl_coef, which is 0: begin with 0.2, say")
     if 0.0 < config.dual_clip <= 1.0:
         raise ConfigError(f"ppo.dual_clip={config.dual_clip} must be above 1, or 0 for none")
     if rows >= 1 << 31:
@@ -79,6 +99,8 @@ def init(engine: Any, spec: PolicySpec, config: PPOConfig, *, num_envs: int, see
         state |= Moments.empty(spec.tree.width).arrays("obs_norm/")
     if config.normalize_return:
         state |= Moments.empty(1).arrays("return_norm/") | {"return_norm/running": np.zeros(num_envs)}
+    if config.kl_coef:
+        state["kl_coef"] = np.array([config.kl_coef])
     return state
 
 
@@ -148,10 +170,58 @@ def _estimate(reward: Array, logprob: Array, value: Array, after: Planes, config
     return {"advantage": advantage, "target": target}
 
 
-def learning_rate(config: PPOConfig, fraction: float) -> float:
-    """The rate when `fraction` of the run is done."""
-    kind = {"constant": lib.PUF_CONSTANT, "linear": lib.PUF_LINEAR, "cosine": lib.PUF_COSINE}[config.schedule]
-    return float(lib.puf_schedule(kind, config.learning_rate, 0.0, fraction))
+def coefficients(state: State, config: PPOConfig, fraction: float) -> Coefficients:
+    """Those of the loss and its descent when `fraction` of the run is done."""
+    return Coefficients(
+        rate=_scheduled(config.schedule, config.learning_rate, fraction),
+        clip=_scheduled(config.clip_schedule, config.clip, fraction),
+        entropy=_scheduled(config.entropy_schedule, config.entropy_coef, fraction),
+        kl=float(state["kl_coef"][0]) if "kl_coef" in state else 0.0,
+    )
+
+
+def _scheduled(name: str, start: float, fraction: float) -> float:
+    kind = {"constant": lib.PUF_CONSTANT, "linear": lib.PUF_LINEAR, "cosine": lib.PUF_COSINE}[name]
+    return float(lib.puf_schedule(kind, start, 0.0, fraction))
+
+
+def adapted(kl_coef: float, divergence: float, target: float) -> float:
+    """The penalty's weight after an update: half where it moved too little, twice where it moved too far (section 4)."""
+    if divergence < target / 1.5:
+        return kl_coef / 2
+    return kl_coef * 2 if divergence > target * 1.5 else kl_coef
+
+
+def divergence(policy: Any, before: Array, log_std: Array | None, segment: Segment) -> float:
+    """Mean divergence of the policy from what it was before an update, exact, over the valid rows of a segment."""
+    spec: PolicySpec = policy.spec
+    now = outputs(policy, segment)
+    mask = None if segment.action_mask is None else segment.action_mask[:-1].reshape(segment.rows, -1)
+    kept = segment.valid.reshape(-1) != 0
+    old, new = (heads.reshape(segment.rows, -1)[kept] for heads in (before, now))
+    mask = None if mask is None else mask[kept]
+    return float(np.mean(kl(old, new, (log_std, policy.log_std()), spec.nvec, mask, xp=xp)))
+
+
+def minibatches(
+    advantage: Array, segment: Segment, config: PPOConfig, *, memory: bool, fraction: float, seed: int, update: int
+) -> dict[str, Array]:
+    """What `Engine.descend` takes, by priority: `order` and `importance`; empty if `prioritize` is 0.
+
+    Each minibatch is a draw of whole sequences with replacement (`ops.priorities`), from noise keyed by (seed, update).
+    """
+    if not config.prioritize:
+        return {}
+    chances = probabilities(advantage, segment.valid, config.prioritize)
+    beta = config.priority_beta + (1 - config.priority_beta) * fraction
+    rng = np.random.default_rng([seed, STREAM_PRIORITY, update])
+    order = draw(chances, config.epochs * segment.envs, rng).reshape(config.epochs, segment.envs)
+    if not memory:  # rows of these environments, minibatch by minibatch
+        rows = np.arange(segment.steps, dtype=np.int32)[:, None] * segment.envs
+        each = order.reshape(-1, 1, config.minibatch // segment.steps)
+        order = (rows + each).reshape(config.epochs, segment.rows)
+    plane = np.broadcast_to(importance(chances, beta), advantage.shape)
+    return {"order": np.ascontiguousarray(order), "importance": np.ascontiguousarray(plane)}
 
 
 def explained_variance(target: Array, value: Array, valid: Array) -> float:
@@ -183,14 +253,29 @@ def update(
     """
     new = observe_segment(state, segment, config)
     goals = targets(new, segment, config, pool=engine.pool)
-    rate = learning_rate(config, fraction)
-    losses = engine.descend(segment, goals["advantage"], goals["target"], rate=rate, update=int(state["updates"][0]))
+    weights, number = coefficients(state, config, fraction), int(state["updates"][0])
+    spec: PolicySpec = engine.policy.spec
+    drawn = minibatches(
+        goals["advantage"], segment, config, memory=spec.carry > 0, fraction=fraction, seed=engine.seed, update=number
+    )
+    before = (outputs(engine.policy, segment), engine.policy.log_std()) if config.kl_target else None
+    losses = engine.descend(segment, **goals, coefficients=weights, update=number, **drawn)
     new["updates"] = state["updates"] + 1
-    engine.load(new)
     metrics = {f"losses/{name}": value for name, value in losses.items()}
+    if before is not None:
+        engine.load(state)  # the same statistics of observations as before
+        moved = divergence(engine.policy, *before, segment)
+        new["kl_coef"] = np.array([adapted(weights.kl, moved, config.kl_target)])
+        metrics["losses/divergence"] = moved
+    engine.load(new)
     metrics["losses/explained_variance"] = explained_variance(goals["target"], segment.value, segment.valid)
-    metrics["schedule/learning_rate"] = rate
+    metrics["schedule/learning_rate"] = weights.rate
     metrics["schedule/gradient_steps"] = float(new["adam/step"][0])
+    scheduled = {"clip": config.clip_schedule, "entropy_coef": config.entropy_schedule}
+    values = {"clip": weights.clip, "entropy_coef": weights.entropy, "kl_coef": weights.kl}
+    metrics |= {f"schedule/{name}": values[name] for name, kind in scheduled.items() if kind != "constant"}
+    if config.kl_coef:
+        metrics["schedule/kl_coef"] = weights.kl
     return new, metrics
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, UnknownName
+from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.vector import VecEnv
 
 Array = npt.NDArray[Any]
@@ -22,7 +23,8 @@ class Engine(Protocol):
     Its module also has `load_policy(spec, tensors, *, options, threads)`, which gives a policy that acts.
     """
 
-    policy: Any  # acts with the current parameters: `act` and `forward`
+    policy: Any  # acts with the current parameters: `act`, `forward` and `log_std`
+    seed: int  # of all streams of the run
     pool: Any  # threads of the core
     inexact: str  # why the same arrays may lead elsewhere the next time; empty: they never do
 
@@ -44,15 +46,21 @@ class Engine(Protocol):
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions, with noise keyed by (seed, row, first_step + t); returns finished episodes."""
 
-    def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
-        """Epochs of minibatches on a segment, in the order of `minibatch_order`.
+    def descend(
+        self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,
+        order: Array | None = None, importance: Array | None = None,
+    ) -> dict[str, float]:  # fmt: skip
+        """Epochs of minibatches on a segment, in the order of `minibatch_order` unless another is given.
 
         Args:
             segment: rows and the log-probabilities and values of the policy that collected them.
             advantage: float32 (T, N), normalised here by minibatch if the settings say so.
             target: of the value, float32 (T, N).
-            rate: learning rate.
+            coefficients: of this update.
             update: number of the update, which keys the shuffle.
+            order: what the minibatches take, one after the other: rows t * N + n, int32 (epochs, rows); of a policy with a
+                memory environments, (epochs, N).
+            importance: factor of each advantage once it is normalised, float32 (T, N); None: 1.
 
         Returns:
             Losses by name, means over the minibatches.

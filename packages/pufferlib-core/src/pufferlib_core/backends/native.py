@@ -9,12 +9,13 @@ import numpy as np
 
 from pufferlib_core.backends import BackendSpec
 from pufferlib_core.backends.acting import checked_carry
-from pufferlib_core.backends.params import c_net, initial_params, join_params, named
+from pufferlib_core.backends.params import c_net, initial_params, join_params, named, views
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import EnvError, NonFiniteError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, pointer
 from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import NativeVec, VecEnv
 from pufferlib_core.vector.base import action_dtype
@@ -56,12 +57,17 @@ class NativePolicy:
     def load(self, params: Array, moments: Moments | None) -> None:
         """Takes over parameters and observation statistics."""
         flat = pointer(params, "params", np.float32, (self.spec.params,))
+        self._log_std = views(self.spec, params)["log_std"].copy() if self.spec.numbers else None
         read = self.spec.preprocessing(moments)
         if read is None:
             check(lib.puf_policy_load(self.handle, flat, ffi.NULL, ffi.NULL, 0.0), "policy")
         else:
             mean, scale, bound = read
             check(lib.puf_policy_load(self.handle, flat, _f4(mean), _f4(scale), bound), "policy")
+
+    def log_std(self) -> Array | None:
+        """Logarithms of the deviations of continuous actions, float32 (A,); None if there are none."""
+        return self._log_std
 
     def _input(self, obs: Array) -> tuple[Array, Any]:
         """What the network reads of observations, or of features (N, width) of them; the array keeps the memory alive."""
@@ -137,6 +143,7 @@ class NativeEngine:
     def __init__(self, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> None:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool
         self.rows = config.horizon * num_envs
+        self._taken = num_envs if spec.carry else self.rows  # by the minibatches of an epoch
         self._params, self._m, self._v = (aligned_zeros(spec.params, np.float32) for _ in range(3))
         self._adam_step = np.zeros(1, np.int64)
         self.policy = NativePolicy(spec, self._params, None, pool)
@@ -196,19 +203,26 @@ class NativeEngine:
             raise EnvError(f"{vec.spec.name}: environment {env} allows no action at row {t} of the segment")
         return check(status, "collect")
 
-    def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
+    def descend(
+        self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,
+        order: Array | None = None, importance: Array | None = None,
+    ) -> dict[str, float]:  # fmt: skip
         """See `Engine.descend`."""
         batch = ffi.new("puf_batch *")
         batch.obs, batch.action = _f4(segment.features), ffi.from_buffer(segment.action)
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
         batch.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         batch.advantage, batch.target, batch.rows = _f4(advantage), _f4(target), self.rows
+        if order is not None:
+            batch.order = pointer(order, "order", np.int32, (self.config.epochs, self._taken))
+        if importance is not None:
+            batch.importance = pointer(importance, "importance", np.float32, advantage.shape)
         if segment.carry is not None:
             batch.terminated, batch.truncated = _u1(segment.terminated), _u1(segment.truncated)
             batch.carry = _f4(segment.carry[0])
         metrics = ffi.new("puf_ppo_metrics *")
         status = lib.puf_ppo_update(
-            self._ppo, self.pool.exec, self._c_config(rate), batch, self.seed, update, _f4(self._params),
+            self._ppo, self.pool.exec, self._c_config(coefficients), batch, self.seed, update, _f4(self._params),
             _f4(self._m), _f4(self._v), ffi.from_buffer("int64_t[]", self._adam_step), metrics,
         )  # fmt: skip
         if status == lib.PUF_ENONFINITE:
@@ -219,12 +233,11 @@ class NativeEngine:
         check(status, "ppo.update")
         return {name: float(getattr(metrics, name)) for name in METRICS}
 
-    def _c_config(self, rate: float) -> Any:
+    def _c_config(self, coefficients: Coefficients) -> Any:
         c = ffi.new("puf_ppo_config *")
-        for name in ("clip", "value_clip", "dual_clip", "value_coef", "entropy_coef", "target_kl", "epochs", "minibatch",
-                     "normalize_advantage"):  # fmt: skip
+        for name in ("value_clip", "dual_clip", "value_coef", "target_kl", "epochs", "minibatch", "normalize_advantage"):
             setattr(c, name, getattr(self.config, name))
-        c.adam.rate = rate
+        c.adam.rate, c.clip, c.entropy_coef, c.kl_coef = coefficients
         c.adam.beta1, c.adam.beta2, c.adam.epsilon = self.config.beta1, self.config.beta2, self.config.epsilon
         c.adam.weight_decay, c.adam.max_norm = self.config.weight_decay, self.config.max_grad_norm
         return c

@@ -285,7 +285,8 @@ static void net_loss(const puf_layout *l, const puf_loss_config *c, const float 
         sum_kl = vfma(weight, (ratio - one) - log_ratio, sum_kl);
         sum_clip = vfma(weight, far, sum_clip);
         vstore(value_plane + row, weight * vset(c->value_coef) * error);
-        evaluate_backward(&l->dist, log_std, heads, action, action_mask, row, zero - weight * slope,
+        const vf pull = vset(c->kl_coef) * (ratio - one); /* of (ratio - 1) - log ratio by the log-probability */
+        evaluate_backward(&l->dist, log_std, heads, action, action_mask, row, weight * (pull - slope),
                           zero - weight * vset(c->entropy_coef), stats, grads + l->grad_log_std);
     }
     sums[PUF_SUM_POLICY] += vsum(sum_policy);

@@ -96,7 +96,8 @@ static void load_rows(const minibatch_job *job, int64_t k, int32_t r, int32_t co
     const uint32_t *PUF_RESTRICT taken = (const uint32_t *)b->action + k * components;
     int valid = 1;
     for (int32_t i = 0; i < count; i++) {
-        advantage[i] = (b->advantage[k + i] - job->advantage_mean) * job->advantage_scale;
+        const float importance = b->importance != NULL ? b->importance[k + i] : 1.0f;
+        advantage[i] = (b->advantage[k + i] - job->advantage_mean) * job->advantage_scale * importance;
         weight[i] = job->weight;
         valid &= b->valid[k + i] != 0;
     }
@@ -239,7 +240,7 @@ static int minibatch_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_
     job->chunk_size = (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
     job->chunks = (job->count + job->chunk_size - 1) / job->chunk_size;
     job->stride = job->batch->rows / ppo->steps;
-    job->loss = (puf_loss_config){c->clip, c->value_clip, c->dual_clip, c->value_coef, c->entropy_coef};
+    job->loss = (puf_loss_config){c->clip, c->value_clip, c->dual_clip, c->value_coef, c->entropy_coef, c->kl_coef};
     puf_zero(job->sums, sizeof job->sums);
     advantage_statistics(job, c->normalize_advantage);
     puf_exec_run(exec, chunk_task, job, job->chunks);
@@ -259,6 +260,13 @@ static int minibatch_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_
 static int config_legal(const puf_ppo_config *c) {
     return c != NULL && c->clip > 0.0f && c->epochs > 0 && c->minibatch > 0 && c->value_clip >= 0.0f &&
            (c->dual_clip == 0.0f || c->dual_clip > 1.0f);
+}
+
+static int order_legal(const int32_t *order, int64_t count, int64_t rows) {
+    for (int64_t i = 0; i < count; i++) {
+        if (order[i] < 0 || order[i] >= rows) { return 0; }
+    }
+    return 1;
 }
 
 static int batch_legal(const puf_ppo *ppo, const puf_batch *b) {
@@ -290,9 +298,7 @@ int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *c
         count < 1 || puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
-    for (int32_t i = 0; i < count; i++) {
-        if (index[i] < 0 || index[i] >= batch->rows / ppo->steps) { return PUF_EINVAL; }
-    }
+    if (!order_legal(index, count, batch->rows / ppo->steps)) { return PUF_EINVAL; }
     puf_policy *policy = ppo->policy;
     puf_policy_load(policy, params, policy->normalize ? policy->mean : NULL, policy->scale, policy->clip);
     minibatch_job job = {.ppo = ppo, .batch = batch, .index = index, .count = count};
@@ -337,7 +343,8 @@ int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *con
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics) {
     if (ppo == NULL || !config_legal(config) || !batch_legal(ppo, batch) || params == NULL || m == NULL || v == NULL ||
         step == NULL || metrics == NULL || batch->rows != ppo->rows || config->minibatch != ppo->minibatch ||
-        puf_exec_width(exec) > ppo->policy->tasks) {
+        puf_exec_width(exec) > ppo->policy->tasks ||
+        (batch->order != NULL && !order_legal(batch->order, config->epochs * (ppo->rows / ppo->steps), ppo->rows / ppo->steps))) {
         return PUF_EINVAL;
     }
     puf_policy *policy = ppo->policy;
@@ -348,9 +355,11 @@ int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *con
     float norms = 0.0f;
     int status = PUF_OK;
     for (int32_t epoch = 0; epoch < config->epochs && status == PUF_OK && !metrics->stopped; epoch++) {
-        puf_minibatch_order(seed, update, epoch, ppo->rows / ppo->steps, count, ppo->order);
+        const int64_t taken = ppo->rows / ppo->steps; /* rows, or environments, of an epoch */
+        const int32_t *order = batch->order != NULL ? batch->order + epoch * taken : ppo->order;
+        if (batch->order == NULL) { puf_minibatch_order(seed, update, epoch, taken, count, ppo->order); }
         for (int32_t k = 0; k < per_epoch; k++) {
-            minibatch_job job = {.ppo = ppo, .batch = batch, .index = ppo->order + (int64_t)k * count, .count = count};
+            minibatch_job job = {.ppo = ppo, .batch = batch, .index = order + (int64_t)k * count, .count = count};
             float sums[PUF_SUM_COUNT], norm = 0.0f;
             policy->kernels->pack(l, params, policy->packed);
             puf_copy(policy->log_std, params + l->log_std, (size_t)l->net.action_numbers * 4);

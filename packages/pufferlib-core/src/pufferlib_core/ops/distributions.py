@@ -90,3 +90,36 @@ def mixed(
         parts.append(gaussian(heads[:, first:], log_std, numbers, xp=xp))
     logprobs, entropies = zip(*parts, strict=True)
     return sum(logprobs), sum(entropies)
+
+
+def kl(
+    old: Array, new: Array, log_stds: tuple[Array | None, Array | None], nvec: tuple[int, ...],
+    action_mask: Array | None = None, *, xp: Any,
+) -> Array:  # fmt: skip
+    """Divergence of new distributions from old ones, KL(old || new), float (N,): sums over choices and numbers.
+
+    choices: sum_j p_j (log p_j - log q_j);  numbers: log s_q - log s_p + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2
+
+    Args:
+        old: outputs of the action head before, float (N, sum(nvec) + A).
+        new: likewise, after.
+        log_stds: of both, float (A,); None if there are no numbers.
+        nvec: choices of each component.
+        action_mask: (N, sum(nvec)), 0 where a choice is not allowed; None: all are.
+        xp: array namespace.
+    """
+    total, first = xp.zeros_like(old[:, 0]), 0
+    for n in nvec:
+        parts = []
+        for heads in (old, new):
+            mask = None if action_mask is None else action_mask[:, first : first + n]
+            part = masked_logits(heads[:, first : first + n], mask, xp=xp)
+            shifted = part - xp.max(part, axis=1, keepdims=True)
+            parts.append(shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True)))
+        total = total + xp.sum(xp.exp(parts[0]) * (parts[0] - parts[1]), axis=1)
+        first += n
+    was, now = log_stds
+    if was is not None and now is not None:
+        gap = (old[:, first:] - new[:, first:]) * xp.exp(-now)
+        total = total + xp.sum(now - was + 0.5 * (xp.exp(2 * (was - now)) + gap * gap) - 0.5, axis=1)
+    return total

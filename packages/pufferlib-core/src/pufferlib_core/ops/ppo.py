@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 Array = Any
+
+
+class Coefficients(NamedTuple):
+    """Settings of the loss and its descent that change from update to update."""
+
+    rate: float  # of Adam
+    clip: float
+    entropy: float  # weight of the entropy bonus
+    kl: float = 0.0  # weight of the penalty on moving away from the policy that collected
 
 
 def _mean(x: Array, valid: Array | None, *, xp: Any) -> Array:
@@ -43,9 +52,12 @@ def value_loss(value: Array, old_value: Array, target: Array, *, value_clip: flo
 
 def loss(
     logprob: Array, entropy: Array, value: Array, *, old_logprob: Array, advantage: Array, target: Array, old_value: Array,
-    valid: Array | None, config: Any, xp: Any,
+    valid: Array | None, config: Any, coefficients: Coefficients, importance: Array | None = None, xp: Any,
 ) -> tuple[Array, dict[str, Array]]:  # fmt: skip
-    """policy_loss + value_coef * value_loss - entropy_coef * entropy, means over valid rows.
+    """policy_loss + value_coef * value_loss - entropy * bonus + kl * penalty, means over valid rows.
+
+    The penalty is (ratio - 1) - log ratio, an unbiased estimate of the divergence of the new policy from the old one (Schulman
+    2020, "Approximating KL divergence"); its gradient is (ratio - 1) times that of the log-probability.
 
     Args:
         logprob: float (N,) of the stored actions under the policy to be learnt; `entropy` and `value` likewise.
@@ -57,6 +69,8 @@ def loss(
         old_value: of the policy that collected.
         valid: bool or uint8 (N,); None: all rows are.
         config: a `PPOConfig`.
+        coefficients: of this update.
+        importance: factor of each advantage once it is normalised, float (N,); None: 1.
         xp: array namespace.
 
     Returns:
@@ -64,15 +78,17 @@ def loss(
     """
     if config.normalize_advantage:
         advantage = normalize_advantage(advantage, valid, xp=xp)
+    if importance is not None:
+        advantage = advantage * importance
     log_ratio = logprob - old_logprob
     ratio = xp.exp(log_ratio)
     rows = {
-        "policy_loss": policy_loss(ratio, advantage, clip=config.clip, dual_clip=config.dual_clip, xp=xp),
+        "policy_loss": policy_loss(ratio, advantage, clip=coefficients.clip, dual_clip=config.dual_clip, xp=xp),
         "value_loss": value_loss(value, old_value, target, value_clip=config.value_clip, xp=xp),
         "entropy": entropy,
         "approx_kl": (ratio - 1) - log_ratio,
-        "clip_fraction": xp.where(xp.abs(ratio - 1) > config.clip, xp.ones_like(ratio), xp.zeros_like(ratio)),
+        "clip_fraction": xp.where(xp.abs(ratio - 1) > coefficients.clip, xp.ones_like(ratio), xp.zeros_like(ratio)),
     }
     parts = {name: _mean(row, valid, xp=xp) for name, row in rows.items()}
-    total = parts["policy_loss"] + config.value_coef * parts["value_loss"] - config.entropy_coef * parts["entropy"]
-    return total, parts
+    total = parts["policy_loss"] + config.value_coef * parts["value_loss"] - coefficients.entropy * parts["entropy"]
+    return total + coefficients.kl * parts["approx_kl"], parts

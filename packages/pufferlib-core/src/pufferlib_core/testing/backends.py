@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import PufferError
 from pufferlib_core.native import Array
-from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, make_engine, make_rows
+from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, Rows, T, make_engine, make_rows
 
 FORWARD = 1e-5  # of the largest output
 COSINE = 0.99999  # between gradients
@@ -34,7 +35,15 @@ def check_backend(name: str, cases: Iterable[str] = tuple(CASES)) -> None:
     """
     for key in cases:
         case = CASES[key]
-        for check in (_check_start, _check_forward, _check_acting, _check_gradient, _check_absent, _check_restart):
+        for check in (
+            _check_start,
+            _check_forward,
+            _check_acting,
+            _check_gradient,
+            _check_order,
+            _check_absent,
+            _check_restart,
+        ):
             try:
                 check(name, case)
             except AssertionError as error:
@@ -47,10 +56,17 @@ def gradient_of(backend: str, case: Case) -> tuple[Array, dict[str, float]]:
     config = case.config(epochs=1, minibatch=case.config().minibatch * 4, max_grad_norm=0.0, weight_decay=0.0)
     engine, state = make_engine(backend, case, config)
     rows = make_rows(case)
-    losses = engine.descend(rows.segment, rows.advantage, rows.target, rate=1e-3, update=0)
+    losses = _descend(engine, case, rows, importance=rows.importance)
     engine.pull()
     moments = [state[f"adam/m/{t.name}"].ravel() for t in case.spec.tensors()]
     return np.concatenate(moments) / np.float32(1 - config.beta1), losses
+
+
+def _descend(engine: Any, case: Case, rows: Rows, update: int = 0, **options: Array) -> dict[str, float]:
+    losses: dict[str, float] = engine.descend(
+        rows.segment, rows.advantage, rows.target, coefficients=case.coefficients, update=update, **options
+    )
+    return losses
 
 
 def cosine(a: Array, b: Array) -> float:
@@ -131,16 +147,32 @@ def _check_gradient(name: str, case: Case) -> None:
     angle = cosine(expected, found)
     assert angle > COSINE, f"the cosine between the gradient and central differences is {angle:.7f}"
     engine, state = make_engine(name, case, config)
-    engine.descend(rows.segment, rows.advantage, rows.target, rate=1e-3, update=0)
+    _descend(engine, case, rows, importance=rows.importance)
     engine.pull()
     moved = np.concatenate([state[t.name].ravel() for t in case.spec.tensors()]) - initial_params(case.spec, SEED)
     _near(-1e-3 * found / (np.abs(found) + config.epsilon), moved, 1e-6, "the first step")
 
 
+def _check_order(name: str, case: Case) -> None:
+    """Minibatches take what they are told to take, else the order of every back end."""
+    config, rows = case.config(), make_rows(case)
+    taken = N if case.spec.carry else T * N
+    size = config.minibatch * taken // (T * N)
+    order = np.stack([minibatch_order(SEED, 5, epoch, taken, size) for epoch in range(config.epochs)])
+    results = []
+    for options in ({}, {"order": order}, {"order": order[:, ::-1].copy()}):
+        engine, state = make_engine(name, case, config)
+        _descend(engine, case, rows, 5, **options)
+        engine.pull()
+        results.append(np.concatenate([state[t.name].ravel() for t in case.spec.tensors()]))
+    assert np.array_equal(results[0], results[1]), "the order is another one"
+    assert not np.array_equal(results[1], results[2]), "an order that is given is not kept"
+
+
 def _learn(name: str, case: Case, rows: Any, updates: int = 2) -> dict[str, bytes]:
     engine, state = make_engine(name, case, case.config())
     for update in range(updates):
-        engine.descend(rows.segment, rows.advantage, rows.target, rate=1e-3, update=update)
+        _descend(engine, case, rows, update)
     engine.pull()
     return {key: array.tobytes() for key, array in state.items()}
 
@@ -164,7 +196,7 @@ def _check_restart(name: str, case: Case) -> None:
     engine, state = make_engine(name, case, case.config())
     other, taken = make_engine(name, case, case.config())
     for update in range(2):
-        engine.descend(rows.segment, rows.advantage, rows.target, rate=1e-3, update=update)
+        _descend(engine, case, rows, update)
         engine.pull()
         if update == 0:
             whole = {key: array.copy() for key, array in state.items()}
@@ -172,7 +204,10 @@ def _check_restart(name: str, case: Case) -> None:
         array[...] = whole[key]
     other.push()
     other.load(taken)
-    other.descend(rows.segment, rows.advantage, rows.target, rate=1e-3, update=1)
+    _descend(other, case, rows, 1)
     other.pull()
     for key, array in state.items():
         _near(array, taken[key], LOSS, key)
+
+
+CHECKS = (_check_start, _check_forward, _check_acting, _check_gradient, _check_order, _check_absent, _check_restart)

@@ -52,7 +52,9 @@ def parity(backends: Sequence[str], cases: Sequence[str] = tuple(CASES)) -> Iter
         first: tuple[Array, Array] | None = None
         for backend in backends:
             gradient, losses = gradient_of(backend, case)
-            loss = losses["policy_loss"] + config.value_coef * losses["value_loss"] - config.entropy_coef * losses["entropy"]
+            weights = {"policy_loss": 1.0, "value_loss": config.value_coef, "entropy": -case.coefficients.entropy}
+            weights["approx_kl"] = case.coefficients.kl
+            loss = sum(weight * losses[part] for part, weight in weights.items())
             after = _updated(backend, case, rows)
             first = after if first is None else first
             yield Gaps(
@@ -90,8 +92,9 @@ def _updated(backend: str, case: Case, rows: Rows) -> tuple[Array, Array]:
     """Parameters after one update, and outputs of the policy after many."""
     engine, state = make_engine(backend, case, case.config())
     once = np.zeros(0)
+    coefficients = case.coefficients._replace(rate=RATE)
     for update in range(UPDATES):
-        engine.descend(rows.segment, rows.advantage, rows.target, rate=RATE, update=update)
+        engine.descend(rows.segment, rows.advantage, rows.target, coefficients=coefficients, update=update)
         if update == 0:
             engine.pull()
             once = np.concatenate([state[t.name].ravel() for t in case.spec.tensors()])

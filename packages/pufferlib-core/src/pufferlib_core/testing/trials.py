@@ -17,7 +17,7 @@ from pufferlib_core.data import Segment
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.network import step, unroll
-from pufferlib_core.ops.ppo import loss
+from pufferlib_core.ops.ppo import Coefficients, loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete, Space, sample_allowed
 from pufferlib_core.traits import ActionSpace
@@ -29,6 +29,7 @@ VECTOR = Box(-10, 10, (5,))
 IMAGE = Box(0, 255, (9, 7, 3), np.uint8)
 NESTED = Dict({"eye": IMAGE, "self": Box(-5, 5, (4,)), "tool": Discrete(3)})
 CHOICE, CHOICES, NUMBERS = Discrete(3), MultiDiscrete([2, 4]), Box(-1, 1, (2,))
+COEFFICIENTS = Coefficients(rate=1e-3, clip=0.2, entropy=0.01)
 SMALL = {"hidden": (8, 7)}
 
 
@@ -41,6 +42,7 @@ class Case:
     policy: dict[str, Any] = field(default_factory=dict)
     ppo: dict[str, Any] = field(default_factory=dict)
     masked: bool = False
+    coefficients: Coefficients = COEFFICIENTS
 
     @functools.cached_property
     def spec(self) -> PolicySpec:
@@ -55,15 +57,15 @@ class Case:
 
 
 CASES = {
-    "mlp, choice": Case(ppo={"entropy_coef": 0.01}),
-    "mlp, numbers": Case(actions=NUMBERS, policy={"log_std_init": -0.3}, ppo={"entropy_coef": 0.01, "weight_decay": 0.01}),
+    "mlp, choice": Case(coefficients=Coefficients(rate=1e-3, clip=0.1, entropy=0.02, kl=0.3)),
+    "mlp, numbers": Case(actions=NUMBERS, policy={"log_std_init": -0.3}, ppo={"weight_decay": 0.01}),
     "separate relu mlp, masked choices": Case(
         actions=CHOICES, policy={"separate": True, "activation": "relu"}, ppo={"value_clip": 0.2, "dual_clip": 3.0}, masked=True
     ),
     "mlp, choices and numbers": Case(actions=Mixed(CHOICES, NUMBERS), ppo={"normalize_advantage": False}, masked=True),
     "cnn, choice": Case(obs=IMAGE, policy={"conv": ("6:3:2", "4:2:1"), "activation": "relu"}),
     "encoders of a dict, numbers": Case(obs=NESTED, actions=NUMBERS, policy={"conv": ("5:3:2",), "encoder": (6,)}),
-    "lstm, choice": Case(policy={"core": "lstm", "core_size": 6}, ppo={"entropy_coef": 0.01}),
+    "lstm, choice": Case(policy={"core": "lstm", "core_size": 6}),
     "lstm, numbers": Case(actions=NUMBERS, policy={"core": "lstm", "core_size": 6}),
     "separate gru, masked choices": Case(
         actions=CHOICES, policy={"core": "gru", "core_size": 5, "separate": True}, masked=True
@@ -81,6 +83,7 @@ class Rows:
     segment: Segment
     advantage: Array  # float32 (T, N)
     target: Array  # float32 (T, N)
+    importance: Array  # float32 (T, N)
 
 
 class Oracle:
@@ -133,9 +136,19 @@ class Oracle:
             "advantage": rows.advantage,
             "target": rows.target,
             "old_value": segment.value,
+            "importance": rows.importance,
         }
         flat = {name: plane.reshape(-1)[kept].astype(np.float64) for name, plane in planes.items()}
-        total, parts = loss(logprob, entropy, value.reshape(-1)[kept], **flat, valid=None, config=config, xp=xp)
+        total, parts = loss(
+            logprob,
+            entropy,
+            value.reshape(-1)[kept],
+            **flat,
+            valid=None,
+            config=config,
+            coefficients=self.case.coefficients,
+            xp=xp,
+        )
         return float(total), {name: float(part) for name, part in parts.items()}
 
     def gradient(self, rows: Rows, config: PPOConfig, size: float = 1e-5) -> Array:
@@ -180,7 +193,7 @@ def make_rows(case: Case, valid: float = 0.8) -> Rows:
     segment.features[:-1][absent] = np.nan
     for plane in (segment.logprob, segment.value, advantage, target):
         plane[absent] = np.nan
-    return Rows(segment, advantage, target)
+    return Rows(segment, advantage, target, rng.uniform(0.5, 1.5, (T, N)).astype(np.float32))
 
 
 def _act(oracle: Oracle, segment: Segment, rng: np.random.Generator) -> None:

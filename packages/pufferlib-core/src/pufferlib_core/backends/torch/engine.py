@@ -20,7 +20,7 @@ from pufferlib_core.errors import ConfigError, NonFiniteError
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.normalize import Moments
-from pufferlib_core.ops.ppo import loss
+from pufferlib_core.ops.ppo import Coefficients, loss
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import VecEnv
 from pufferlib_core.vector.base import choices_of, numbers_of
@@ -107,38 +107,43 @@ class TorchEngine:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
         return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
 
-    def descend(self, segment: Segment, advantage: Array, target: Array, *, rate: float, update: int) -> dict[str, float]:
+    def descend(
+        self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,
+        order: Array | None = None, importance: Array | None = None,
+    ) -> dict[str, float]:  # fmt: skip
         """See `Engine.descend`."""
-        config, rows = self.config, self._load_rows(segment, advantage, target)
+        config, rows = self.config, self._load_rows(segment, advantage, target, importance)
+        # As tensors: a compiled loss would be compiled anew for each number.
+        weights = Coefficients(*(torch.tensor(weight, device=self.device) for weight in coefficients))
         valid = None if segment.valid.all() else torch.from_numpy(segment.valid.reshape(-1) != 0).to(self.device)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = coefficients.rate
         sums: dict[str, Tensor] = {}
-        taken, stopped = 0, False
+        done, stopped = 0, False
         for epoch in range(config.epochs):
-            order = torch.from_numpy(minibatch_order(self.seed, update, epoch, self.rows, config.minibatch)).to(self.device)
-            for index in order.split(config.minibatch):
+            taken = minibatch_order(self.seed, update, epoch, self.rows, config.minibatch) if order is None else order[epoch]
+            for index in torch.from_numpy(taken).to(self.device).split(config.minibatch):
                 if valid is not None:
                     index = index[valid[index]]
-                metrics = self._gradient({name: plane[index] for name, plane in rows.items()})
+                metrics = self._gradient({name: plane[index] for name, plane in rows.items()}, weights)
                 if not torch.isfinite(metrics["loss"] + metrics["grad_norm"]):
                     raise NonFiniteError(
                         f"ppo: NaN or infinity in the loss or its gradient, update {update}, "
-                        f"minibatch {epoch * (self.rows // config.minibatch) + taken}; the step was not taken"
+                        f"minibatch {epoch * (self.rows // config.minibatch) + done}; the step was not taken"
                     )
                 stopped = config.target_kl > 0 and bool(metrics["approx_kl"] > config.target_kl)
                 if stopped:
                     break
                 self._optimizer.step()
                 self._adam_step += 1
-                taken += 1
+                done += 1
                 sums = {name: sums.get(name, 0) + metrics[name] for name in metrics if name != "loss"}
             if stopped:
                 break
         names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-        return {name: float(sums[name]) / taken if taken else 0.0 for name in names}
+        return {name: float(sums[name]) / done if done else 0.0 for name in names}
 
-    def _load_rows(self, segment: Segment, advantage: Array, target: Array) -> Rows:
+    def _load_rows(self, segment: Segment, advantage: Array, target: Array, importance: Array | None) -> Rows:
         """The planes of a segment on the device; features are normalised once."""
         flat: dict[str, Any] = {
             "old_logprob": segment.logprob.reshape(-1),
@@ -146,6 +151,8 @@ class TorchEngine:
             "advantage": advantage.reshape(-1),
             "target": target.reshape(-1),
         }
+        if importance is not None:
+            flat["importance"] = importance.reshape(-1)
         if self.spec.nvec:
             flat["choices"] = choices_of(segment.action).reshape(self.rows, -1)
         if self.spec.numbers:
@@ -156,10 +163,10 @@ class TorchEngine:
         features = torch.from_numpy(segment.features[:-1].reshape(self.rows, -1)).to(self.device)
         return rows | {"features": self.policy.preprocess(features)}
 
-    def _gradient(self, rows: Rows) -> dict[str, Tensor]:
+    def _gradient(self, rows: Rows, weights: Coefficients) -> dict[str, Tensor]:
         """Loss, its parts and the gradient, whose norm is kept below the settings' bound."""
         self._optimizer.zero_grad()
-        total, parts = self._loss(rows)
+        total, parts = self._loss(rows, weights)
         total.backward()
         gradients = [parameter.grad for parameter in self._params.values() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -168,7 +175,7 @@ class TorchEngine:
             torch._foreach_mul_(gradients, torch.clamp(limit / norm, max=1.0))
         return {name: part.detach() for name, part in parts.items()} | {"loss": total.detach(), "grad_norm": norm}
 
-    def _minibatch_loss(self, rows: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+    def _minibatch_loss(self, rows: Rows, weights: Coefficients) -> tuple[Tensor, dict[str, Tensor]]:
         heads, value = self.policy.network(rows["features"])
         logprob, entropy = mixed(
             heads, self.policy.network.log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec,
@@ -176,7 +183,8 @@ class TorchEngine:
         )  # fmt: skip
         return loss(
             logprob, entropy, value, old_logprob=rows["old_logprob"], advantage=rows["advantage"], target=rows["target"],
-            old_value=rows["old_value"], valid=None, config=self.config, xp=xp,
+            old_value=rows["old_value"], valid=None, config=self.config, coefficients=weights,
+            importance=rows.get("importance"), xp=xp,
         )  # fmt: skip
 
 

@@ -115,4 +115,4 @@ class TorchPolicy(HostPolicy):
     def log_std(self) -> Any:
         """See `HostPolicy`."""
         log_std = self.network.log_std
-        return None if log_std is None else log_std.detach().cpu().numpy()
+        return None if log_std is None else log_std.detach().cpu().numpy().copy()

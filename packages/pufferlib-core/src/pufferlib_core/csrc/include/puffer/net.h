@@ -202,7 +202,7 @@ enum {
 };
 
 typedef struct {
-    float clip, value_clip, dual_clip, value_coef, entropy_coef;
+    float clip, value_clip, dual_clip, value_coef, entropy_coef, kl_coef;
 } puf_loss_config;
 
 /* Sums over a slice, weighted by PUF_ROW_WEIGHT. */

@@ -20,6 +20,7 @@ typedef struct {
     float dual_clip;    /* > 1: bound of the objective where the advantage is negative (arXiv 1912.09729); 0: none */
     float value_coef;   /* weight of 0.5 (value - target)^2 */
     float entropy_coef;
+    float kl_coef;      /* weight of the mean of (ratio - 1) - log ratio, an estimate of the divergence from the old policy */
     float target_kl;    /* stop the update when a minibatch exceeds it, before its step; 0: never */
     int32_t epochs;
     int32_t minibatch;  /* rows of a gradient step; divides the rows of the batch; with a memory, a multiple of its steps */
@@ -38,6 +39,9 @@ typedef struct {
     const float *value;      /* (rows) of the collecting policy */
     const uint8_t *valid;    /* (rows); others have no influence whatever they hold */
     int64_t rows;
+    const float *importance; /* (rows) factor of each advantage once it is normalised, or NULL */
+    const int32_t *order;    /* what the minibatches of an update take, one after the other (epochs * rows, with a memory
+                              * epochs * rows / steps), or NULL for puf_minibatch_order */
     const uint8_t *terminated, *truncated; /* (rows) with a memory, else NULL, like carry */
     const float *carry;      /* (rows / steps, puf_net_carry) what the first row of each environment was acted on with */
 } puf_batch;
@@ -65,8 +69,9 @@ int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t r
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics);
 
-/* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows
- * are taken in the order of puf_minibatch_order, with a memory environments in that of (rows / steps, minibatch / steps). PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
+/* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows are
+ * taken in the order of the batch, else of puf_minibatch_order; with a memory environments in that of (rows / steps, minibatch /
+ * steps). PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics);
 /* </cdef> */

@@ -1,0 +1,146 @@
+"""What PPO offers beside its loss: schedules, the penalty that adapts itself, prioritised minibatches."""
+
+import json
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from pufferlib_core import train
+from pufferlib_core.algorithms.ppo import PPOConfig, adapted, check_config, coefficients, divergence, minibatches
+from pufferlib_core.collect import outputs
+from pufferlib_core.errors import ConfigError
+from pufferlib_core.ops.distributions import kl
+from pufferlib_core.ops.priorities import draw, importance, probabilities
+from pufferlib_core.policies import PolicyConfig
+from pufferlib_core.testing.trials import CASES, N, Oracle, T, make_engine, make_rows
+
+
+def test_coefficients_follow_their_schedules():
+    config = PPOConfig(
+        learning_rate=0.1, clip=0.2, clip_schedule="linear", entropy_coef=0.04, entropy_schedule="cosine", schedule="constant"
+    )
+    assert coefficients({}, config, 0.25) == pytest.approx((0.1, 0.15, 0.04 * 0.5 * (1 + np.cos(np.pi / 4)), 0.0), rel=1e-6)
+    assert coefficients({"kl_coef": np.array([0.3])}, config, 0.0).kl == 0.3
+
+
+def test_the_penalty_doubles_and_halves():
+    assert adapted(0.2, 0.01, 0.02) == 0.1
+    assert adapted(0.2, 0.014, 0.02) == 0.2
+    assert adapted(0.2, 0.029, 0.02) == 0.2
+    assert adapted(0.2, 0.031, 0.02) == 0.4
+
+
+def test_divergence_by_hand():
+    old, new = np.log([[0.5, 0.25, 0.25]]), np.log([[0.25, 0.5, 0.25]])
+    assert kl(old, new, (None, None), (3,), xp=xp)[0] == pytest.approx(0.5 * np.log(2) - 0.25 * np.log(2))
+    assert kl(old, new, (None, None), (3,), np.array([[1, 1, 0]]), xp=xp)[0] == pytest.approx(np.log(2) / 3)
+    was, now = np.array([0.0]), np.array([np.log(2.0)])
+    gauss = kl(np.array([[1.0]]), np.array([[3.0]]), (was, now), (), xp=xp)[0]
+    assert gauss == pytest.approx(np.log(2) + (1 + 4) / 8 - 0.5)
+    both = kl(np.hstack([old, [[1.0]]]), np.hstack([new, [[3.0]]]), (was, now), (3,), xp=xp)[0]
+    assert both == pytest.approx(0.25 * np.log(2) + gauss)
+
+
+def test_divergence_is_the_mean_of_many_samples():
+    """The estimate in the loss and the exact one are the same in the mean."""
+    rng = np.random.default_rng(0)
+    old, new = rng.normal(size=(2, 1, 4))
+    p, q = (np.exp(x - np.log(np.exp(x).sum())) for x in (old[0], new[0]))
+    ratio = (q / p)[rng.choice(4, size=400_000, p=p)]
+    assert np.mean(ratio - 1 - np.log(ratio)) == pytest.approx(kl(old, new, (None, None), (4,), xp=xp)[0], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["mlp, numbers", "separate relu mlp, masked choices", "lstm, choice"])
+def test_outputs_and_divergence_of_an_update(name):
+    case = CASES[name]
+    engine, state = make_engine("native", case, case.config())
+    rows = make_rows(case, valid=1.0)
+    segment, oracle = rows.segment, Oracle(case)
+    before, log_std = outputs(engine.policy, segment), engine.policy.log_std()
+    heads = oracle.step(segment.features[0], None if segment.carry is None else segment.carry[0])[0]
+    np.testing.assert_allclose(before[0], heads, atol=1e-5)
+    assert before.shape == (T, N, case.spec.logits)
+    assert divergence(engine.policy, before, log_std, segment) == pytest.approx(0, abs=1e-7)
+    engine.descend(segment, rows.advantage, rows.target, coefficients=case.coefficients._replace(rate=1e-2), update=0)
+    engine.load(state)
+    assert 1e-4 < divergence(engine.policy, before, log_std, segment) < 10
+
+
+def test_a_penalty_keeps_the_policy_near():
+    moved = []
+    for weight in (0.0, 10.0):
+        case = CASES["mlp, numbers"]
+        engine, state = make_engine("native", case, case.config(epochs=8, max_grad_norm=0.0))
+        rows = make_rows(case, valid=1.0)
+        before, log_std = outputs(engine.policy, rows.segment), engine.policy.log_std()
+        weights = case.coefficients._replace(rate=3e-3, clip=10.0, kl=weight)
+        engine.descend(rows.segment, rows.advantage, rows.target, coefficients=weights, update=0)
+        engine.load(state)
+        moved.append(divergence(engine.policy, before, log_std, rows.segment))
+    assert moved[1] < moved[0] / 2
+
+
+def test_chances_and_corrections_by_hand():
+    advantage = np.array([[1.0, -2.0, 9.0], [1.0, 2.0, np.nan]])
+    valid = np.array([[1, 1, 0], [1, 1, 0]])
+    chances = probabilities(advantage, valid, 2.0)
+    np.testing.assert_allclose(chances, [0.2, 0.8, 5e-8], atol=1e-6)
+    np.testing.assert_allclose(importance(np.array([0.2, 0.8]), 1.0), [2.5, 0.625])
+    np.testing.assert_allclose(importance(np.array([0.2, 0.8]), 0.0), [1.0, 1.0])
+    assert set(probabilities(advantage[:, :2], valid[:, :2], 0.0)) == {0.5}
+    counts = np.bincount(draw(np.array([0.2, 0.8]), 10_000, np.random.default_rng(0)))
+    assert counts[1] / 10_000 == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_prioritised_minibatches_hold_whole_sequences(memory):
+    rows = make_rows(CASES["mlp, choice"], valid=1.0)
+    rows.advantage[:, 5] = 50
+    config = CASES["mlp, choice"].config(prioritize=1.0, priority_beta=0.5, minibatch=4 * T)
+    found = minibatches(rows.advantage, rows.segment, config, memory=memory, fraction=0.5, seed=1, update=7)
+    again = minibatches(rows.advantage, rows.segment, config, memory=memory, fraction=0.5, seed=1, update=7)
+    other = minibatches(rows.advantage, rows.segment, config, memory=memory, fraction=0.5, seed=1, update=8)
+    order = found["order"]
+    assert np.array_equal(order, again["order"])
+    assert not np.array_equal(order, other["order"])
+    chances = probabilities(rows.advantage, rows.segment.valid, 1.0)
+    np.testing.assert_allclose(found["importance"], np.broadcast_to((N * chances) ** -0.75, (T, N)), rtol=1e-5)
+    envs = order if memory else order % N
+    assert np.bincount(envs.ravel(), minlength=N).argmax() == 5
+    if memory:
+        assert order.shape == (2, N)
+    else:
+        for minibatch in order.reshape(-1, T, 4):  # time by time, the same environments
+            assert (minibatch % N == minibatch[0] % N).all()
+            assert (minibatch // N == np.arange(T)[:, None]).all()
+    assert minibatches(rows.advantage, rows.segment, PPOConfig(), memory=memory, fraction=0, seed=1, update=0) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"prioritize": 0.6, "horizon": 32, "minibatch": 48}, "whole sequences of ppo.horizon=32 .* ppo.prioritize=0.6"),
+        ({"kl_target": 0.01}, "ppo.kl_target=0.01 adapts ppo.kl_coef, which is 0"),
+    ],
+)
+def test_settings_that_contradict_each_other(config, text):
+    with pytest.raises(ConfigError, match=text):
+        check_config(PPOConfig(**config), PolicyConfig(), 96)
+
+
+def test_a_run_with_all_of_it_adapts_and_goes_on_bit_for_bit(tmp_path):
+    options = {
+        "ppo.kl_coef": 0.2, "ppo.kl_target": 0.003, "ppo.clip_schedule": "linear", "ppo.entropy_coef": 0.01,
+        "ppo.entropy_schedule": "cosine", "ppo.prioritize": 0.6,
+    }  # fmt: skip
+    whole = train("cartpole", timesteps=20_000, checkpoint_every=8_000, options=options, out=str(tmp_path))
+    rows = [json.loads(line) for line in (whole.run_dir / "metrics.jsonl").read_text().splitlines()]
+    weights = [row["schedule/kl_coef"] for row in rows]
+    assert weights[0] == 0.2
+    assert len(set(weights)) > 1
+    for now, after, moved in zip(weights, weights[1:], (row["losses/divergence"] for row in rows), strict=False):
+        assert after == adapted(now, moved, 0.003)
+    assert rows[-1]["schedule/clip"] < 0.05 < rows[0]["schedule/clip"]
+    again = train(resume=min((whole.run_dir / "checkpoints").iterdir()), out=str(tmp_path))
+    files = [(path / "policy.safetensors").read_bytes() for path in (whole.checkpoint, again.checkpoint)]
+    assert files[0] == files[1]
