@@ -89,7 +89,7 @@ def encoders(tree: SpaceTree, described: tuple[str, ...], widths: tuple[int, ...
     convs = convolutions(described)
     found, first = [], 0
     for leaf in tree.leaves:
-        image = _image(leaf) if convs else None
+        image = _image(leaf, alone=len(tree.leaves) == 1) if convs else None
         if image is not None:
             found.append(Encoder(first, leaf.width, image, 1 / 255 if leaf.dtype == np.uint8 else 1.0, convs=convs))
         else:
@@ -122,9 +122,9 @@ def convolutions(described: tuple[str, ...]) -> tuple[Conv, ...]:
     return tuple(found)
 
 
-def _image(leaf: Leaf) -> tuple[int, int, int] | None:
-    """Height, width and channels of a leaf that is an image."""
-    if leaf.choices or len(leaf.shape) not in (2, 3):
+def _image(leaf: Leaf, *, alone: bool) -> tuple[int, int, int] | None:
+    """Height, width and channels of a leaf that is an image: a Box of three axes, or of two if nothing else is observed."""
+    if leaf.choices or len(leaf.shape) not in ((2, 3) if alone else (3,)):
         return None
     height, width, channels = (*leaf.shape, 1)[:3]
     return height, width, channels
