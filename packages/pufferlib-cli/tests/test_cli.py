@@ -92,7 +92,7 @@ def test_precedence(tmp_path, monkeypatch):
         (["train", "--resume", "/nonexistent"], 1, "no such checkpoint or run folder"),
         (["train", "cartpole", "--out", "/dev/null/x", "--timesteps", "64"], 1, "cannot create a run folder"),
         (["eval", "cartpole", "--checkpoint", "/nonexistent"], 1, "no such checkpoint or run folder"),
-        (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown argument --bogus"),
+        (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown option --bogus"),
         (["demo", "cartpole", "--steps", "0"], 2, "--steps must be at least 1"),
         (["bench", "nothing"], 2, "unknown environment"),
         (["bench", "--seconds", "0"], 2, "--seconds above 0"),

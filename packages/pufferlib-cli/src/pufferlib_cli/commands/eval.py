@@ -7,7 +7,7 @@ import json
 
 from pufferlib_core.loops.evaluate import evaluate
 
-from pufferlib_cli.options import whole
+from pufferlib_cli.options import backend_options, whole
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -18,6 +18,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         episodes=whole(args.episodes, "--episodes"),
         seed=whole(args.seed, "--seed"),
         stochastic=args.stochastic,
+        backend=args.backend,
+        options=backend_options(rest, args.backend, "eval"),
     )
     if args.render and not args.json:
         from pufferlib_cli.commands.demo import play
