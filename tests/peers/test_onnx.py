@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
-from pufferlib_core.backends.onnxruntime import OnnxruntimeConfig, graph
-from pufferlib_core.backends.onnxruntime.contract import KEY
+from pufferlib_cli.main import main
+from pufferlib_core import evaluate, load_checkpoint, load_policy, save_checkpoint, train
+from pufferlib_core.backends import get_backend
+from pufferlib_core.backends.onnxruntime import export, graph
+from pufferlib_core.backends.onnxruntime.contract import KEY, inputs
 from pufferlib_core.backends.onnxruntime.session import feed
 from pufferlib_core.backends.plain import PlainPolicy
 from pufferlib_core.config import from_dict
+from pufferlib_core.errors import CheckpointError, ConfigError, RunError, ShapeError, SpaceError
+from pufferlib_core.loops.evaluate import Player
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiBinary, MultiDiscrete, Tuple
+from pufferlib_core.vector import env_spec, vectorize
 
 NESTED = Dict(
     {
@@ -41,7 +51,6 @@ SPECS = {  # observation, action, settings
     "lstm, separate, image": (NESTED, BOTH, {"conv": ["5:3:2"], "core": "lstm", "core_size": 6, "separate": True}),
     "gru, separate": (Box(-10, 10, (5,)), Discrete(3), {"core": "gru", "core_size": 4, "separate": True}),
 }
-OPTIONS = OnnxruntimeConfig()
 
 
 def make(case):
@@ -181,3 +190,244 @@ def test_graphs_agree_with_plain_arithmetic(case, n):
             np.testing.assert_allclose(given["next_carry"], after, atol=1e-5)
             carry = given["next_carry"]
         assert all(np.isfinite(array).all() for array in given.values())
+
+
+# --- files ---
+
+
+def saved(tmp_path, case, masked=False):
+    """A checkpoint with random parameters."""
+    spec, tensors = make(case)
+    envs = {"obs": spec.tree.plain(observations(spec, 2))}
+    if masked:
+        envs["action_mask"] = np.ones((2, sum(spec.nvec)), np.uint8)
+    manifest = {"env": "any", "policy": spec.to_json(), "space_fingerprint": spec.space_fingerprint}
+    return save_checkpoint(tmp_path, 1, files={"policy": tensors, "envs": envs}, state={"settings": {}}, manifest=manifest)
+
+
+@pytest.mark.parametrize("case", SPECS)
+def test_exports_are_compared_and_describe_themselves(tmp_path, case):
+    spec, _ = make(case)
+    masked = bool(spec.nvec)
+    checkpoint, out = saved(tmp_path, case, masked), tmp_path / "policy.onnx"
+    result = export.export(checkpoint, out)
+    assert max(result["differences"].values()) < 1e-5
+    assert set(result["differences"]) == set(result["outputs"])
+    assert result["bytes"] == out.stat().st_size
+    session = onnxruntime.InferenceSession(out)
+    contract = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+    for kind, ports in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        given = [(port.name, port.type, port.shape) for port in ports]
+        types = {"float32": "float", "float64": "double"}
+        told = [(p["name"], f"tensor({types.get(p['dtype'], p['dtype'])})", p["shape"]) for p in contract[kind]]
+        assert given == told
+    assert [port.name for port in session.get_inputs()].count("action_mask") == masked
+    assert PolicySpec.from_json(contract["policy"]) == spec
+    assert contract["checkpoint"]["sha256"] == load_checkpoint(checkpoint).manifest["digest"]
+    assert (contract["carry"] is None) == (spec.carry == 0)
+    again = tmp_path / "again.onnx"
+    export.export(checkpoint, again)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_inputs_have_the_names_of_the_parts(tmp_path):
+    names = export.export(saved(tmp_path, "nested", masked=True), tmp_path / "a.onnx")["inputs"]
+    more = [f"obs/more/{k}" for k in range(4)]
+    assert names == ["obs/map", *more, "obs/units/hp", "obs/units/kind", "action_mask"]
+    same = Dict({"a/b": Discrete(2), "a": Dict({"b": Discrete(2)})})
+    with pytest.raises(SpaceError, match="both be called 'obs/a/b'"):
+        inputs(PolicySpec(obs_space=same, action_space=Discrete(2), config=PolicyConfig()), False)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("value.bias", 1.001), ("policy.weight", np.nan), ("policy.bias", 1.001)])
+def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch, name, factor):
+    checkpoint, out = saved(tmp_path, "both"), tmp_path / "policy.onnx"
+    right = export.build
+    monkeypatch.setattr(
+        export, "build", lambda spec, tensors, **kw: right(spec, tensors | {name: tensors[name] * np.float32(factor)}, **kw)
+    )
+    with pytest.raises(RunError, match=r"is not written: .* differs from the policy's by"):
+        export.export(checkpoint, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_files_are_not_overwritten_unless_asked(tmp_path):
+    checkpoint, out = saved(tmp_path, "choices"), tmp_path / "policy.onnx"
+    out.write_text("mine")
+    with pytest.raises(RunError, match="exists and is not overwritten"):
+        export.export(checkpoint, out)
+    assert out.read_text() == "mine"
+    export.export(checkpoint, out, force=True)
+    assert onnxruntime.InferenceSession(out).get_inputs()
+    with pytest.raises(RunError, match="is a folder: name a file in it"):
+        export.export(checkpoint, tmp_path)
+    with pytest.raises(RunError, match="there is no such folder"):
+        export.export(checkpoint, tmp_path / "none" / "policy.onnx")
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        export.export(tmp_path / "none", tmp_path / "new.onnx")
+
+
+def test_damaged_checkpoints_are_not_exported(tmp_path):
+    checkpoint, out = saved(tmp_path, "choices"), tmp_path / "policy.onnx"
+    file = checkpoint / "policy.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        export.export(checkpoint, out)
+    spec, tensors = make("normalised")
+    manifest = {"env": "any", "policy": spec.to_json()}
+    for k, (missing, error) in enumerate({"value.bias": ShapeError, "obs_norm/var": CheckpointError}.items()):
+        less = {name: array for name, array in tensors.items() if name != missing}
+        sealed = save_checkpoint(
+            tmp_path / "sealed", k, files={"policy": less, "envs": {}}, state={"settings": {}}, manifest=manifest
+        )
+        with pytest.raises(error, match=missing):
+            export.export(sealed, out)
+    assert not out.exists()
+
+
+def test_files_that_are_no_policies_of_ours_are_refused(tmp_path):
+    out = tmp_path / "policy.onnx"
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_policy(out, backend="onnxruntime")
+    export.export(saved(tmp_path, "choices"), out)
+    whole = out.read_bytes()
+    out.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_policy(out, backend="onnxruntime")
+    out.write_bytes(whole.replace(b'"kind": "pufferlib-policy"', b'"kind": "somebodys-policy"'))
+    with pytest.raises(CheckpointError, match="holds no contract"):
+        load_policy(out, backend="onnxruntime")
+    out.write_bytes(whole.replace(b'"settings": {}', b'"settinks": {}'))
+    with pytest.raises(CheckpointError, match="not what this version writes"):
+        load_policy(out, backend="onnxruntime")
+    with pytest.raises(ConfigError, match="'native' cannot read-onnx; these can: onnxruntime"):
+        load_policy(out)
+
+
+# --- the back end ---
+
+
+@pytest.mark.parametrize("case", SPECS)
+def test_policies_act_as_in_plain_numpy(tmp_path, case):
+    spec, tensors = make(case)
+    checkpoint, file = saved(tmp_path, case, masked=bool(spec.nvec)), tmp_path / "policy.onnx"
+    export.export(checkpoint, file)
+    plain = PlainPolicy(spec, tensors)
+    policies = [plain, *(load_policy(path, backend="onnxruntime") for path in (checkpoint, file))]
+    carries = [np.zeros((7, spec.carry), np.float32) if spec.carry else None for _ in policies]
+    mask = np.ones((7, sum(spec.nvec)), np.uint8) if spec.nvec else None
+    if mask is not None:
+        mask[::2, -1] = 0
+    for step in range(3):
+        rows = observations(spec, 7, step)
+        made = [
+            policy.act(rows, greedy=step == 2, seed=3, step=step, action_mask=mask, carry=carry)
+            for policy, carry in zip(policies, carries, strict=True)
+        ]
+        for other in made[1:]:
+            parts = made[0][0].dtype.names or (...,)
+            for part in parts:
+                np.testing.assert_allclose(other[0][part], made[0][0][part], atol=1e-5)
+            np.testing.assert_allclose(other[1], made[0][1], atol=2e-5)
+            np.testing.assert_allclose(other[2], made[0][2], atol=1e-5)
+    for carry in carries[1:] if spec.carry else ():
+        np.testing.assert_allclose(carry, carries[0], atol=1e-5)
+
+
+def test_observations_that_do_not_fit_are_refused(tmp_path):
+    policy = load_policy(saved(tmp_path, "lstm"), backend="onnxruntime")
+    with pytest.raises(ShapeError, match=r"obs must be float32 \(4, 5\)"):
+        policy.act(np.zeros((4, 6), np.float32))
+    with pytest.raises(ShapeError, match="this policy has a memory"):
+        policy.act(np.zeros((4, 5), np.float32))
+    assert policy.forward(np.zeros((4, 5), np.float32), carry=np.zeros((4, 18), np.float32))[0].shape == (4, 3)
+
+
+def test_providers(tmp_path):
+    checkpoint = saved(tmp_path, "choices")
+    for name in ("cpu", "CPU", "CPUExecutionProvider"):
+        policy = load_policy(checkpoint, backend="onnxruntime", options={"providers": (name,), "threads": 2})
+        assert policy.session.get_providers() == ["CPUExecutionProvider"]
+    with pytest.raises(ConfigError, match=r"'warp' is not in this build of onnxruntime.*\(available: .*cpu"):
+        load_policy(checkpoint, backend="onnxruntime", options={"providers": ("warp",)})
+    with pytest.raises(ConfigError, match="is empty"):
+        load_policy(checkpoint, backend="onnxruntime", options={"providers": ()})
+    with pytest.raises(ConfigError, match=r"did you mean onnxruntime\.providers"):
+        load_policy(checkpoint, backend="onnxruntime", options={"provider": ("cpu",)})
+    with pytest.raises(ConfigError, match="'native' has no settings"):
+        load_policy(checkpoint, options={"providers": ("cpu",)})
+    with pytest.raises(ConfigError, match=r"'onnxruntime' cannot ppo\.update"):
+        get_backend("onnxruntime", "ppo.update")
+
+
+HERE = Path(__file__).parent
+RUNS = {  # environment, settings
+    "cartpole": {},
+    "pendulum": {"normalize_obs": True},
+    "envs_by_name:Doors": {},  # masks
+    "envs_by_name:Fetch": {},  # nested observations and actions
+    "envs_by_name:Archer": {},  # choices and numbers
+}
+
+
+@pytest.mark.parametrize("env", RUNS)
+def test_evaluation_gives_what_native_gives(tmp_path, monkeypatch, env):
+    monkeypatch.syspath_prepend(str(HERE.parent.parent / "packages/pufferlib-core/tests"))
+    small = {"train.num_envs": 8, "ppo.horizon": 32, "ppo.minibatch": 64, "train.timesteps": 512}
+    options = small | {f"policy.{name}": value for name, value in RUNS[env].items()}
+    checkpoint = train(env, options=options, out=tmp_path).checkpoint
+    file = tmp_path / "policy.onnx"
+    assert export.export(checkpoint, file)["compared_with"] == "native"
+    for stochastic in (False, True):
+        native = evaluate(env, checkpoint, episodes=6, seed=4, stochastic=stochastic)
+        assert np.isfinite(native["episode_return_mean"])
+        for path in (checkpoint, file):
+            theirs = evaluate(env, path, episodes=6, seed=4, stochastic=stochastic, backend="onnxruntime")
+            exact = {"episodes", "episode_length_mean"} if env in ("pendulum", "envs_by_name:Archer") else set(native)
+            assert {name: theirs[name] for name in exact} == {name: native[name] for name in exact}
+            assert theirs["episode_return_mean"] == pytest.approx(native["episode_return_mean"], rel=1e-4)
+
+
+def test_a_policy_with_a_memory_plays_as_in_plain_numpy(tmp_path):
+    env = env_spec("memory")
+    config = from_dict(PolicyConfig, {"hidden": [8], "core": "lstm", "core_size": 5})
+    spec = PolicySpec(obs_space=env.obs_space, action_space=env.action_space, config=config)
+    rng = np.random.default_rng(0)
+    tensors = {t.name: rng.normal(size=t.shape).astype(np.float32) for t in spec.tensors()}
+    rewards = []
+    for policy in (PlainPolicy(spec, tensors), get_backend("onnxruntime").load_policy(spec, tensors)):
+        vec = vectorize(env, num_envs=9, threads=1, seed=1)
+        player, step = Player(policy, vec, seed=2, greedy=False), vec.reset()
+        rewards.append([(step := player.step(step)).reward.tolist() for _ in range(60)])
+        vec.close()
+    assert rewards[0] == rewards[1]
+    assert np.any(rewards[0])
+
+
+def test_the_command(tmp_path, capsys):
+    checkpoint = train("cartpole", timesteps=64, num_envs=4, out=tmp_path, options={"ppo.minibatch": 64}).checkpoint
+    file = tmp_path / "policy.onnx"
+    arguments = ["export", "onnx", "--checkpoint", str(checkpoint), "--out", str(file)]
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    assert f"{file.stat().st_size:,} bytes, opset 17, cartpole\nreads obs; gives action, logits, value\n" in told
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err == f"puffer export: {file} exists and is not overwritten: choose another name, or --force\n"
+    assert main([*arguments, "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["compared_with"] == "native"
+    play = ["eval", "cartpole", "--episodes", "4", "--json", "--checkpoint"]
+    given = []
+    for more in ([str(checkpoint)], [str(checkpoint), "--backend", "onnxruntime"], [str(file), "--backend", "onnxruntime"]):
+        assert main([*play, *more]) == 0
+        given.append(json.loads(capsys.readouterr().out))
+    assert given[0] == given[1] == given[2]
+    assert main([*play, str(file), "--backend", "onnxruntime", "--onnxruntime.providers", "warp"]) == 2
+    assert "'warp' is not in this build of onnxruntime" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnxruntime"])
+def test_what_is_missing_is_named(tmp_path, capsys, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["export", "onnx", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "a.onnx")]) == 1
+    assert f"{module} is not installed: pip install 'pufferlib-core[onnx]>=0.1,<0.2'" in capsys.readouterr().err

@@ -53,7 +53,7 @@ class OnnxPolicy(HostPolicy):
 
     def _outputs(self, obs: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
         tree = self.spec.tree
-        if tree.direct and obs.dtype == np.float32:
+        if tree.direct and obs.shape[1:] == (tree.width,):
             obs = obs.reshape(len(obs), *tree.shape)
         if obs.dtype != tree.dtype or obs.shape[1:] != tree.shape:
             raise ShapeError(
