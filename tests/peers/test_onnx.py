@@ -431,3 +431,13 @@ def test_what_is_missing_is_named(tmp_path, capsys, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["export", "onnx", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "a.onnx")]) == 1
     assert f"{module} is not installed: pip install 'pufferlib-core[onnx]>=0.1,<0.2'" in capsys.readouterr().err
+
+
+def test_the_page_runs_it_with_onnxruntime_alone(tmp_path, monkeypatch):
+    export.export(saved(tmp_path, "choices"), tmp_path / "policy.onnx")
+    monkeypatch.chdir(tmp_path)
+    page = (HERE.parent.parent / "docs/how-to/export.md").read_text()
+    found = {}
+    exec(page.partition("```python3\n")[2].partition("```")[0], found)
+    assert found["contract"]["env"] == "any"
+    assert found["action"].shape == found["value"].shape == (1,)
