@@ -14,7 +14,7 @@ from pufferlib_core import evaluate, load_checkpoint, load_policy, save_checkpoi
 from pufferlib_core.backends import get_backend
 from pufferlib_core.backends.onnxruntime import export, graph
 from pufferlib_core.backends.onnxruntime.contract import KEY, inputs
-from pufferlib_core.backends.onnxruntime.session import feed
+from pufferlib_core.backends.onnxruntime.session import feed, ports
 from pufferlib_core.backends.plain import PlainPolicy
 from pufferlib_core.config import from_dict
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, ShapeError, SpaceError
@@ -216,11 +216,8 @@ def test_exports_are_compared_and_describe_themselves(tmp_path, case):
     assert result["bytes"] == out.stat().st_size
     session = onnxruntime.InferenceSession(out)
     contract = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-    for kind, ports in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        given = [(port.name, port.type, port.shape) for port in ports]
-        types = {"float32": "float", "float64": "double"}
-        told = [(p["name"], f"tensor({types.get(p['dtype'], p['dtype'])})", p["shape"]) for p in contract[kind]]
-        assert given == told
+    told = [(port["name"], port["dtype"], tuple(port["shape"])) for kind in ("inputs", "outputs") for port in contract[kind]]
+    assert told == ports(session)
     assert [port.name for port in session.get_inputs()].count("action_mask") == masked
     assert PolicySpec.from_json(contract["policy"]) == spec
     assert contract["checkpoint"]["sha256"] == load_checkpoint(checkpoint).manifest["digest"]
@@ -299,6 +296,9 @@ def test_files_that_are_no_policies_of_ours_are_refused(tmp_path):
         load_policy(out, backend="onnxruntime")
     out.write_bytes(whole.replace(b'"settings": {}', b'"settinks": {}'))
     with pytest.raises(CheckpointError, match="not what this version writes"):
+        load_policy(out, backend="onnxruntime")
+    out.write_bytes(whole.replace(b'"core_size": 128', b'"core_size": 256').replace(b'"core": "none"', b'"core": "lstm"'))
+    with pytest.raises(CheckpointError, match=r"the graph is not that .* says \('carry', 'float32'"):
         load_policy(out, backend="onnxruntime")
     with pytest.raises(ConfigError, match="'native' cannot read-onnx; these can: onnxruntime"):
         load_policy(out)
@@ -422,6 +422,8 @@ def test_the_command(tmp_path, capsys):
         assert main([*play, *more]) == 0
         given.append(json.loads(capsys.readouterr().out))
     assert given[0] == given[1] == given[2]
+    assert main(["eval", "cartpole", "--episodes", "1", "--checkpoint", str(file), "--backend", "onnxruntime", "--render"]) == 0
+    assert "cartpole: return" in capsys.readouterr().out
     assert main([*play, str(file), "--backend", "onnxruntime", "--onnxruntime.providers", "warp"]) == 2
     assert "'warp' is not in this build of onnxruntime" in capsys.readouterr().err
 

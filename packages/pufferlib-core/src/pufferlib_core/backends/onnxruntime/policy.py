@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from pufferlib_core.backends.onnxruntime import OnnxruntimeConfig
 from pufferlib_core.backends.onnxruntime.contract import KEY, KIND, SCHEMA, inputs, outputs
 from pufferlib_core.backends.onnxruntime.export import export
 from pufferlib_core.backends.onnxruntime.graph import build
-from pufferlib_core.backends.onnxruntime.session import feed, session
+from pufferlib_core.backends.onnxruntime.session import feed, ports, session
 from pufferlib_core.backends.params import join_params
 from pufferlib_core.checkpoint import Checkpoint, reading
 from pufferlib_core.errors import CheckpointError, ShapeError
@@ -38,9 +39,10 @@ class OnnxPolicy(HostPolicy):
         super().__init__(spec)
         self.session = session(model, options)
         self.masked = "action_mask" in {port.name for port in self.session.get_inputs()}
-        reads = [(port.name, list(port.shape)) for port in self.session.get_inputs()]
-        if reads != [(port.name, list(port.shape)) for port in inputs(spec, self.masked)]:
-            raise CheckpointError(f"the graph reads {reads}, which its contract does not say")
+        told = [port[:3] for port in (*inputs(spec, self.masked), *outputs(spec, self.masked))]
+        for has, says in itertools.zip_longest(ports(self.session), told):
+            if has != says:
+                raise CheckpointError(f"the graph is not that of its contract: it has {has}, the contract says {says}")
         wanted = ("logits", "mean", "value", "next_carry")
         self._names = [port.name for port in outputs(spec, self.masked) if port.name in wanted]
         zeros = np.zeros((1, spec.carry), np.float32) if spec.carry else None

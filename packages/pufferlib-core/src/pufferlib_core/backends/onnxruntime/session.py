@@ -71,3 +71,13 @@ def feed(spec: PolicySpec, rows: Array, action_mask: Array | None, carry: Array 
     named = {leaf_name(leaf): np.ascontiguousarray(spec.tree.view(rows, leaf.path)) for leaf in spec.tree.leaves}
     more = {"action_mask": action_mask, "carry": carry}
     return named | {name: array for name, array in more.items() if array is not None}
+
+
+def ports(running: Any) -> list[tuple[str, str, tuple[str | int, ...]]]:
+    """Name, dtype and shape of what a session reads and then of what it gives, as `contract.Port` has them."""
+    dtypes = {"float": "float32", "double": "float64"}
+    found = []
+    for port in (*running.get_inputs(), *running.get_outputs()):
+        dtype = port.type.removeprefix("tensor(").removesuffix(")")
+        found.append((port.name, dtypes.get(dtype, dtype), tuple(port.shape)))
+    return found
