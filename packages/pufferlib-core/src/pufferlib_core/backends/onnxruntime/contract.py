@@ -114,11 +114,8 @@ def bounds(spec: PolicySpec) -> Box | None:
 
 def _bounds(spec: PolicySpec) -> dict[str, Any]:
     box = bounds(spec)
-    if box is None:
-        return {}
-    return {
-        name: [x if math.isfinite(x) else str(x) for x in getattr(box, name)] for name in ("low", "high")
-    }  # JSON has no infinity
+    both = {} if box is None else {"low": box.low, "high": box.high}
+    return {name: [x if math.isfinite(x) else str(x) for x in bound] for name, bound in both.items()}  # JSON has no infinity
 
 
 def _meaning(leaf: Leaf) -> str:
