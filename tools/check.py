@@ -87,7 +87,7 @@ def gates(seeds: int) -> list[Gate]:
         Gate(name="tests", about="pytest with coverage", command=[*PYTEST, *coverage, f"--seeds={seeds}"], closing=True),
         Gate(
             name="peers",
-            about="torch back end; Stable-Baselines3, torch and JAX as clients; in an environment of their own",
+            about="torch, jax and onnxruntime back ends, other frameworks as clients, in an environment of their own",
             command=[uv, "run", "--no-sync", *peers, "pytest", "tests/peers", *coverage, "--cov-append"],
             env=own,
             closing=True,

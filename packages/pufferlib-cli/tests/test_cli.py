@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_precedence(tmp_path, monkeypatch):
         (["train", "--resume", "/nonexistent"], 1, "no such checkpoint or run folder"),
         (["train", "cartpole", "--out", "/dev/null/x", "--timesteps", "64"], 1, "cannot create a run folder"),
         (["eval", "cartpole", "--checkpoint", "/nonexistent"], 1, "no such checkpoint or run folder"),
-        (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown argument --bogus"),
+        (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown option --bogus"),
         (["demo", "cartpole", "--steps", "0"], 2, "--steps must be at least 1"),
         (["bench", "nothing"], 2, "unknown environment"),
         (["bench", "--seconds", "0"], 2, "--seconds above 0"),
@@ -291,6 +292,7 @@ def test_doctor(capsys, monkeypatch):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "environment cartpole" in text
+    assert "back end onnxruntime" in text
     assert "problems\n  none" in text
     assert main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -306,6 +308,51 @@ def test_a_back_end_whose_framework_is_missing(capsys, monkeypatch, tmp_path):
     assert main(["doctor"]) == 0
     assert "back end torch" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["export", "onnx", "--out", "a.onnx"], ["eval", "cartpole", "--backend", "onnxruntime"]])
+def test_onnx_without_its_packages(command, run, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main([*command, "--checkpoint", str(run.resolve())]) == 1
+    assert "onnx is not installed: pip install 'pufferlib-core[onnx]>=0.1,<0.2'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+class Brought:
+    """An entry point of a package that brings a command, and the module that it names."""
+
+    HELP = "greet somebody"
+
+    def __init__(self, name, package):
+        self.name, self.dist = name, types.SimpleNamespace(name=package)
+
+    def load(self):
+        return self
+
+    def arguments(self, parser):
+        parser.add_argument("whom")
+
+    def run(self, args, rest):
+        print(f"{self.name} {args.whom}")
+        return 3
+
+
+def test_commands_that_packages_bring(capsys, monkeypatch):
+    def bring(*entries):
+        monkeypatch.setattr("pufferlib_cli.main.entry_points", lambda group: [Brought(*entry) for entry in entries])
+
+    bring(("greet", "a"), ("send.card", "a"), ("send.flowers", "b"))
+    for words in (["greet", "you"], ["send", "card", "you"], ["send", "flowers", "you"]):
+        assert main(words) == 3
+        assert capsys.readouterr().out == f"{'.'.join(words[:-1])} you\n"
+    for name in ("train", "env.new"):
+        bring((name, "a"))
+        assert main(["list"]) == 2
+        assert f"command {name!r} is brought by pufferlib-cli and a: uninstall one" in capsys.readouterr().err
+    bring(("send.card", "a"), ("send.card", "b"))
+    assert main(["list"]) == 2
+    assert "command 'send.card' is brought by a and b" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_broken(capsys, monkeypatch):

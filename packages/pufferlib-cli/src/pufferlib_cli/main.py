@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import TypeAlias
 
 from pufferlib_core import __version__
+from pufferlib_core.errors import ConfigError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -27,7 +29,37 @@ def parser() -> argparse.ArgumentParser:
     _demo(commands)
     _env(commands)
     _command(commands, "doctor", "show what is installed, what this machine can do, and what is wrong")
+    _contributed(commands)
     return top
+
+
+def _contributed(commands: Commands) -> None:
+    """Subcommands that packages bring, entry points of the group `pufferlib.commands`; `export.onnx` is one of a group.
+
+    Each is a module with `HELP`, a line; `arguments(parser)`, which adds its own; and `run(args, rest)`, which gives the exit
+    code. Importing it must load nothing heavy.
+
+    Raises:
+        ConfigError: if two packages bring the same name, or one that is built in.
+    """
+    groups: dict[str, Commands] = {}
+    owners = dict.fromkeys(commands.choices, "pufferlib-cli")
+    for entry in sorted(entry_points(group="pufferlib.commands"), key=lambda entry: entry.name):
+        group, _, name = entry.name.rpartition(".")
+        owner, parent = entry.dist.name if entry.dist else "?", commands
+        taken = entry.name if entry.name in owners else group
+        if taken in owners and taken not in groups:
+            raise ConfigError(f"command {entry.name!r} is brought by {owners[taken]} and {owner}: uninstall one")
+        if group:
+            if group not in groups:
+                top = commands.add_parser(group, help="see its --help", allow_abbrev=False)
+                groups[group] = top.add_subparsers(dest="action", metavar="ACTION", required=True)
+            parent = groups[group]
+        owners[entry.name] = owner
+        module = entry.load()
+        sub = _command(parent, name, module.HELP)
+        module.arguments(sub)
+        sub.set_defaults(run=module.run)
 
 
 def _command(commands: Commands, name: str, help: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -69,9 +101,11 @@ examples:
 
 
 def _eval(commands: Commands) -> None:
-    sub = _command(commands, "eval", "evaluate a checkpoint")
+    epilog = "settings of the back end: --BACKEND.OPTION VALUE, for example --onnxruntime.providers cuda,cpu"
+    sub = _command(commands, "eval", "evaluate a checkpoint", epilog)
     sub.add_argument("env", metavar="ENV")
-    sub.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint or run folder")
+    sub.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint, run folder or exported policy (.onnx)")
+    sub.add_argument("--backend", default="native", help="that acts; default: native")
     sub.add_argument("--episodes", metavar="N", default="100", help="default: 100")
     sub.add_argument("--seed", metavar="S", default="0", help="default: 0")
     sub.add_argument("--stochastic", action="store_true", help="sample actions instead of taking the most likely")
@@ -122,12 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failure, 2 usage, 130 interrupted.
     """
-    top = parser()
     try:
-        args, rest = top.parse_known_args(argv)
+        args, rest = parser().parse_known_args(argv)
+    except ConfigError as error:
+        print(f"puffer: {error}", file=sys.stderr)
+        return 2
     except SystemExit as stop:  # argparse has printed help, or the mistake
         return stop.code if isinstance(stop.code, int) else 2
-    if args.command != "train" and rest:
+    if args.command not in ("train", "eval") and rest:
         print(f"puffer {args.command}: unknown argument {rest[0]}; see puffer {args.command} --help", file=sys.stderr)
         return 2
     return _run(args, rest)
@@ -136,13 +172,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, rest: list[str]) -> int:
     import importlib
 
-    from pufferlib_core.errors import ConfigError, PufferError, UnknownName
+    from pufferlib_core.errors import PufferError, UnknownName
 
     if ":" in (getattr(args, "env", None) or ""):
         sys.path.insert(0, os.getcwd())  # `module:attribute` beside which one works
     try:
-        command = importlib.import_module(f"pufferlib_cli.commands.{args.command}")
-        return int(command.run(args, rest))
+        run = getattr(args, "run", None) or importlib.import_module(f"pufferlib_cli.commands.{args.command}").run
+        return int(run(args, rest))
     except PufferError as error:
         if args.debug:
             raise

@@ -29,6 +29,23 @@ def sections(rest: Sequence[str], algorithm: str, env: EnvSpec | None = None) ->
         ConfigError: for what is not a setting, with the closest name.
     """
     types = option_types(get_algorithm(algorithm), env)
+    return _flags(rest, {name: kind for name, (kind, _, _) in types.items()}, "train")
+
+
+def backend_options(rest: Sequence[str], backend: str, command: str) -> dict[str, Any]:
+    """Settings of one back end from `--backend.option VALUE`.
+
+    Raises:
+        ConfigError: for what is not one, with the closest name.
+    """
+    types = option_types(get_algorithm("ppo"))
+    own = {name: kind for name, (kind, _, _) in types.items() if name.startswith(f"{backend}.")}
+    found: dict[str, Any] = _flags(rest, own, command).get(backend, {})
+    return found
+
+
+def _flags(rest: Sequence[str], types: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """Nested values of flags whose names and types are known."""
     flat: dict[str, Any] = {}
     arguments = list(rest)
     while arguments:
@@ -39,12 +56,12 @@ def sections(rest: Sequence[str], algorithm: str, env: EnvSpec | None = None) ->
         name = name.replace("-", "_")
         if name not in types:
             close = suggest(name, types).replace("did you mean ", "did you mean --")
-            raise ConfigError(f"unknown option --{name}{close or '; see puffer train --help'}")
+            raise ConfigError(f"unknown option --{name}{close or f'; see puffer {command} --help'}")
         if not equals:
             if not arguments:
                 raise ConfigError(f"--{name} needs a value")
             value = arguments.pop(0)
-        flat[name] = parse_value(value, types[name][0], f"--{name}")
+        flat[name] = parse_value(value, types[name], f"--{name}")
     return nest(flat)
 
 

@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from pufferlib_core.checkpoint import load_checkpoint
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
-from pufferlib_core.loops.api import policy_of
+from pufferlib_core.loops.api import opened, policy_of
 from pufferlib_core.loops.evaluate import Player, trained_env
 from pufferlib_core.seeding import STREAM_SAMPLE
 from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
@@ -22,7 +23,10 @@ from pufferlib_cli.keyboard import Keyboard
 from pufferlib_cli.options import whole
 
 
-def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int) -> dict[str, float]:
+def play(
+    env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int, backend: str = "native",
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Plays in the terminal; returns the reward and the episodes.
 
     Raises:
@@ -30,11 +34,11 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
     """
     spec, policy = env_spec(env), None
     if checkpoint is not None:
-        saved = load_checkpoint(checkpoint)
+        saved = opened(checkpoint, backend)
         spec = trained_env(env, saved)
         if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
             raise CheckpointError(f"{saved.path} was trained on {saved.manifest.get('env')}, not on {env}")
-        policy = policy_of(saved)
+        policy = policy_of(saved, backend=backend, options=options)
     vec = vectorize(spec, num_envs=1, threads=1, seed=seed)
     rng = np.random.default_rng([seed, STREAM_SAMPLE])
     step, reward, episodes = vec.reset(), 0.0, 0

@@ -7,22 +7,26 @@ import json
 
 from pufferlib_core.loops.evaluate import evaluate
 
-from pufferlib_cli.options import whole
+from pufferlib_cli.options import backend_options, whole
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Evaluates; prints a line, or with --json one object."""
+    options = backend_options(rest, args.backend, "eval")
     result = evaluate(
         args.env,
         args.checkpoint,
         episodes=whole(args.episodes, "--episodes"),
         seed=whole(args.seed, "--seed"),
         stochastic=args.stochastic,
+        backend=args.backend,
+        options=options,
     )
     if args.render and not args.json:
         from pufferlib_cli.commands.demo import play
 
-        play(args.env, args.checkpoint, steps=200, fps=50.0, seed=whole(args.seed, "--seed"))
+        seed = whole(args.seed, "--seed")
+        play(args.env, args.checkpoint, steps=200, fps=50.0, seed=seed, backend=args.backend, options=options)
     if args.json:
         print(json.dumps(result))
     else:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
+from pufferlib_core.checkpoint import Checkpoint, reading
 from pufferlib_core.data import handed_on
 from pufferlib_core.errors import CheckpointError, ConfigError
-from pufferlib_core.loops.api import policy_of
+from pufferlib_core.loops.api import opened, policy_of
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.spaces import fingerprint
 from pufferlib_core.traits import EnvSpec, Step
@@ -37,16 +38,18 @@ def evaluate(
     seed: int = 0,
     stochastic: bool = False,
     backend: str = "native",
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Plays whole episodes, an equal number in every environment, so that short ones are not favoured.
 
     Args:
         env: name of the environment, with the spaces that the policy was trained on.
-        checkpoint: checkpoint or run folder.
+        checkpoint: checkpoint or run folder; with `backend="onnxruntime"` also an .onnx file.
         episodes: how many in total; of agents, rounded up to whole environments, where there are several.
         seed: of environments and sampling; streams differ from those of training.
         stochastic: sample actions instead of taking the most likely.
         backend: that acts.
+        options: its settings.
 
     Returns:
         The object of `puffer eval --json`.
@@ -57,13 +60,13 @@ def evaluate(
     """
     if episodes < 1:
         raise ConfigError(f"episodes={episodes} must be at least 1")
-    saved = load_checkpoint(checkpoint)
+    saved = opened(checkpoint, backend)
     spec = trained_env(env, saved)
     if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
         raise CheckpointError(
             f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
         )
-    policy = policy_of(saved, backend=backend)
+    policy = policy_of(saved, backend=backend, options=options)
     wanted = -(-episodes // spec.agents)
     num_envs = next(n for n in range(min(wanted, MAX_ENVS), 0, -1) if wanted % n == 0)
     each = wanted // num_envs
