@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Rows = dict[str, Tensor]  # planes of a segment, (rows, ...), by name
 PLANES = ("choices", "numbers", "action_mask", "old_logprob", "old_value", "target")  # what the loss reads beside the network
-LARGEST_SCALE = 65536.0  # of the loss in fp16, with which every update begins; so nothing has to be kept for it
+FIRST_SCALE = 65536.0  # of the loss in fp16, in every update anew: so no checkpoint has to hold one
 
 
 def device_of(options: TorchConfig) -> torch.device:
@@ -76,7 +76,7 @@ class TorchEngine:
                 f"torch.accumulate={self._pieces} must be at most {config.minibatch // self._each}, the "
                 f"{'sequences' if spec.carry else 'rows'} of a minibatch"
             )
-        self._largest = LARGEST_SCALE if options.precision == "fp16" else 1.0
+        self._first_scale = FIRST_SCALE if options.precision == "fp16" else 1.0
         self._scale = 1.0  # of the loss, so that gradients do not vanish in fp16
         network = make_network(spec, seed)
         shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
@@ -130,7 +130,7 @@ class TorchEngine:
         config, rows = self.config, self._load_rows(segment, advantage, target)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._scale = self._largest
+        self._scale = self._first_scale
         sums: dict[str, Tensor] = {}
         taken, stopped = 0, False
         size = config.minibatch // self._each
@@ -141,7 +141,7 @@ class TorchEngine:
                 if not torch.isfinite(metrics["loss"] + metrics["grad_norm"]):
                     raise NonFiniteError(
                         f"ppo: NaN or infinity in the loss or its gradient, update {update}, "
-                        f"minibatch {epoch * (self._units // size) + taken}; the step was not taken"
+                        f"minibatch {taken}; the step was not taken"
                     )
                 stopped = config.target_kl > 0 and bool(metrics["approx_kl"] > config.target_kl)
                 if stopped:
@@ -188,19 +188,21 @@ class TorchEngine:
             "carry": torch.from_numpy(carry).to(self.device),
         }
 
-    def _piece(self, rows: Rows, units: Tensor) -> tuple[Rows, Tensor]:
-        """What the network reads of rows, or of the sequences of environments, and the numbers of the rows that count."""
-        valid = rows.get("valid")
+    def _index(self, rows: Rows, units: Tensor) -> Tensor:
+        """Numbers of the rows that count, of some rows or of the sequences of some environments."""
+        if self.spec.carry:
+            units = (torch.arange(self.horizon, device=self.device)[:, None] * self.envs + units).flatten()
+        return units[rows["valid"][units]] if "valid" in rows else units
+
+    def _read(self, rows: Rows, units: Tensor, index: Tensor) -> Rows:
+        """What the network reads of them."""
         if not self.spec.carry:
-            index = units if valid is None else units[valid[units]]
-            return {"features": rows["features"][index]}, index
+            return {"features": rows["features"][index]}
         read = {name: rows[name][:, units] for name in ("features", "ended")} | {"carry": rows["carry"][units]}
-        index = (torch.arange(self.horizon, device=self.device)[:, None] * self.envs + units).flatten()
-        if valid is not None:
-            counts = valid[index]
-            read |= {"valid": counts.view(self.horizon, -1, 1), "kept": counts.nonzero().squeeze(1)}
-            index = index[counts]
-        return read, index
+        if "valid" in rows:
+            valid = rows["valid"].view(self.horizon, self.envs)[:, units]
+            read |= {"valid": valid[..., None], "kept": valid.flatten().nonzero().squeeze(1)}
+        return read
 
     def _gradient(self, rows: Rows, units: Tensor) -> dict[str, Tensor]:
         """Loss, its parts and the gradient of a minibatch, whose norm is kept below the settings' bound.
@@ -208,7 +210,7 @@ class TorchEngine:
         The pieces of a minibatch add up to what it gives at once: advantages are normalised over all of it, and each piece
         counts by its rows. Where a gradient overflows in fp16 it is computed again with half the scale.
         """
-        pieces = [self._piece(rows, part) for part in units.tensor_split(self._pieces)]
+        pieces = [(part, self._index(rows, part)) for part in units.tensor_split(self._pieces)]
         count = max(sum(len(index) for _, index in pieces), 1)
         advantage = rows["advantage"][torch.cat([index for _, index in pieces])]
         if self.config.normalize_advantage:
@@ -217,13 +219,13 @@ class TorchEngine:
         while True:
             self._optimizer.zero_grad()
             metrics: dict[str, Tensor] = {}
-            for (read, index), own in zip(pieces, split, strict=True):
+            for (part, index), own in zip(pieces, split, strict=True):
                 planes = {name: rows[name][index] for name in PLANES if name in rows}
-                total, parts = self._loss(read | planes | {"advantage": own})
+                total, parts = self._loss(self._read(rows, part, index) | planes | {"advantage": own})
                 weight = len(index) / count
                 (total * (weight * self._scale)).backward()
-                for name, part in (parts | {"loss": total}).items():
-                    metrics[name] = metrics.get(name, 0) + weight * part.detach()
+                for name, value in (parts | {"loss": total}).items():
+                    metrics[name] = metrics.get(name, 0) + weight * value.detach()
             gradients = self._gradients()
             norm = torch.nn.utils.get_total_norm(gradients)
             if self._scale == 1 or torch.isfinite(norm) or not torch.isfinite(metrics["loss"]):

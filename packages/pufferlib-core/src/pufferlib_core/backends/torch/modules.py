@@ -62,9 +62,7 @@ def _factory(name: str) -> Any:
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"policy.module={name!r} must be package.module:factory that can be imported here: {error}"
-        ) from error
+        raise ConfigError(f"policy.module={name!r} must be package.module:factory, to be imported here: {error}") from error
     if not callable(factory):
         raise ConfigError(f"policy.module={name!r} must be called with a PolicySpec, but it is a {type(factory).__name__}")
     return factory
