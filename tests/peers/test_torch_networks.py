@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import subprocess
@@ -12,6 +13,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 import torch
+from pufferlib_cli.main import main
 from pufferlib_core import evaluate, load_checkpoint, load_policy, make_vec, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
@@ -375,8 +377,9 @@ def test_what_was_shown_is_remembered_by_a_core_alone(tmp_path, core, learning_s
 
 
 def test_a_module_of_ones_own_learns_and_is_kept(tmp_path):
-    settings = {"backend": "torch", "out": str(tmp_path), "timesteps": 65_536}
-    run = train("memory", options={"policy": {"module": OWN, "core": "gru", "core_size": 8}, "memory.length": 2}, **settings)
+    policy = {"module": OWN, "core": "gru", "core_size": 8}
+    options = {"policy": policy, "memory.length": 1, "train": {"stop_return": 0.99}}
+    run = train("memory", backend="torch", options=options, out=str(tmp_path))
     assert evaluate("memory", run.checkpoint, backend="torch")["episode_return_mean"] >= 0.99
     saved = load_checkpoint(run.checkpoint)
     layers = {f"{layer}.{kind}" for layer in ("first", "kept", "heads", "value") for kind in ("weight", "bias")}
@@ -384,9 +387,12 @@ def test_a_module_of_ones_own_learns_and_is_kept(tmp_path):
     assert {f"adam/{which}/kept.weight" for which in "mv"} <= set(saved.files["trainer"])
     assert saved.manifest["policy"]["config"]["module"] == OWN
     assert (saved.files["policy"]["unused"] == 1).all()
+    command = ["--checkpoint", str(run.checkpoint), "--backend"]
+    assert main(["eval", "memory", *command, "torch"]) == main(["demo", "memory", *command, "torch", "--fps", "0"]) == 0
+    assert main(["eval", "memory", *command, "native"]) == 1
     for refused in (lambda: load_policy(run.checkpoint), lambda: evaluate("memory", run.checkpoint),
                     lambda: train(resume=run.checkpoint, backend="native", out=str(tmp_path))):  # fmt: skip
-        with pytest.raises(ConfigError, match=r"policy\.module=.*is a module of torch; only the back end torch can run it"):
+        with pytest.raises(ConfigError, match=r"policy\.module=.*is a module of torch, which the back end torch alone can run"):
             refused()
     with pytest.raises(CheckpointError, match=r"must be float32 .* is missing"):
         train(resume=run.checkpoint, options={"policy.module": ""}, out=str(tmp_path))
@@ -452,7 +458,9 @@ def test_modules_that_do_not_fit_are_refused(name, message):
 
 
 @pytest.mark.parametrize("policy", [SMALL, SMALL | {"core": "lstm", "core_size": 4}])
-def test_compilation_changes_little(policy):
+def test_compilation_changes_little(policy, monkeypatch):
+    """Of what is captured and differentiated; that is not compiled to machine code here, which takes a minute."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     results = []
     for chosen in (False, True):
         engine, state = make_engine(VECTOR, policy, {"minibatch": T * N // 2}, compile=chosen)

@@ -158,7 +158,8 @@ class PolicySpec:
         """
         if self.config.module:
             raise ConfigError(
-                f"policy.module={self.config.module}: this network is a module of torch; only the back end torch can run it"
+                f"policy.module={self.config.module}: this network is a module of torch, which the back end torch "
+                "alone can run: choose it"
             )
 
     def tensors(self) -> list[Tensor]:

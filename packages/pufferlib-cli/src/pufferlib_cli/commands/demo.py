@@ -22,7 +22,7 @@ from pufferlib_cli.keyboard import Keyboard
 from pufferlib_cli.options import whole
 
 
-def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int) -> dict[str, float]:
+def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int, backend: str = "native") -> dict[str, float]:
     """Plays in the terminal; returns the reward and the episodes.
 
     Raises:
@@ -34,7 +34,7 @@ def play(env: str, checkpoint: str | None, *, steps: int, fps: float, seed: int)
         spec = trained_env(env, saved)
         if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
             raise CheckpointError(f"{saved.path} was trained on {saved.manifest.get('env')}, not on {env}")
-        policy = policy_of(saved)
+        policy = policy_of(saved, backend=backend)
     vec = vectorize(spec, num_envs=1, threads=1, seed=seed)
     rng = np.random.default_rng([seed, STREAM_SAMPLE])
     step, reward, episodes = vec.reset(), 0.0, 0
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             raise ConfigError("--play is you; --checkpoint is somebody else: choose one")
         result = play_by_hand(args.env, steps=steps, fps=fps, seed=seed)
     else:
-        result = play(args.env, args.checkpoint, steps=steps, fps=fps, seed=seed)
+        result = play(args.env, args.checkpoint, steps=steps, fps=fps, seed=seed, backend=args.backend)
     if args.json:
         print(json.dumps({"env": args.env, **result}))
     else:

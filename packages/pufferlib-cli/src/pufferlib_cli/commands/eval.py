@@ -18,11 +18,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         episodes=whole(args.episodes, "--episodes"),
         seed=whole(args.seed, "--seed"),
         stochastic=args.stochastic,
+        backend=args.backend,
     )
     if args.render and not args.json:
         from pufferlib_cli.commands.demo import play
 
-        play(args.env, args.checkpoint, steps=200, fps=50.0, seed=whole(args.seed, "--seed"))
+        play(args.env, args.checkpoint, steps=200, fps=50.0, seed=whole(args.seed, "--seed"), backend=args.backend)
     if args.json:
         print(json.dumps(result))
     else:
