@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from dataclasses import replace
 
 import array_api_compat.numpy as xp
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from pufferlib_core import evaluate, load_checkpoint, make_vec, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
+from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.params import views
 from pufferlib_core.config import from_dict
 from pufferlib_core.data import Segment, handed_on
@@ -25,6 +27,7 @@ from pufferlib_core.spaces import Box, Dict, Discrete
 from pufferlib_core.vector.base import action_dtype, choices_of
 
 T, N = 8, 12
+PLANES = ("obs", "action", "logprob", "value", "reward", "terminated", "truncated", "valid", "carry")
 NESTED = Dict({"eye": Box(0, 255, (9, 8, 3), np.uint8), "self": Box(-1, 1, (5,)), "tool": Discrete(4)})
 VECTOR, BOARD = Box(-1, 1, (6,)), Box(-1, 1, (10, 5))
 SMALL = {"hidden": [9, 7]}
@@ -118,7 +121,7 @@ def make_segment(spec, seed=0, valid=0.8):
     action = action_dtype(spec.action_space), spec.action_space.shape
     segment = Segment.allocate(T, N, (np.dtype(np.float32), (spec.tree.width,)), 0, action)
     carry = rng.uniform(-1, 1, (2, N, spec.carry)).astype(np.float32) if spec.carry else None
-    segment = Segment(**(vars(segment) | {"carry": carry}))
+    segment = replace(segment, carry=carry)
     segment.obs[...] = features_of(spec, rng, T + 1, N)
     if spec.numbers:
         segment.action[...] = rng.normal(size=segment.action.shape)
@@ -232,6 +235,26 @@ def test_collection_and_unrolling_agree(core, mode):
         assert told["value_loss"] == pytest.approx(0.0, abs=1e-9)
         segment.roll()
     vec.close()
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_minibatches_hold_whole_sequences_in_the_order_of_all_back_ends(name):
+    """Three minibatches are the steps of an engine that is given their environments one after the other."""
+    held, update = N // 3, 5
+    whole, state = make_engine(*POLICIES[name], {"minibatch": T * held, "epochs": 2})
+    single, other = make_engine(*POLICIES[name], envs=held)
+    segment, advantage, target = make_segment(whole.spec)
+    whole.descend(segment, advantage, target, rate=1e-2, update=update)
+    for epoch in range(2):
+        for envs in np.split(minibatch_order(3, update, epoch, N, held), 3):
+            planes = {key: getattr(segment, key)[:, envs] for key in PLANES}
+            part = replace(segment, **planes)
+            single.descend(part, advantage[:, envs], target[:, envs], rate=1e-2, update=0)
+    for engine in (whole, single):
+        engine.pull()
+    assert state["adam/step"] == 6
+    for key, array in state.items():
+        np.testing.assert_allclose(other[key], array, atol=2e-6, rtol=1e-4, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["nested", *REMEMBERING])
