@@ -63,7 +63,7 @@ def trajectory(name: str) -> dict[str, Any]:
     vec = make_vec(name, num_envs=ENVS, seed=0, threads=1)
     digest, digests, finished = 0xCBF29CE484222325, [], 0
     step = vec.reset()
-    first = [[float(x) for x in row] for row in step.obs]
+    first = [[float(x) for x in row] for row in step.obs.reshape(ENVS, -1)]
     for t in range(STEPS):
         step = vec.step(np.ascontiguousarray(actions(vec, t)))
         finished += step.finished

@@ -39,7 +39,7 @@ def play(vec: VecEnv, policy: Callable[[VecEnv, np.ndarray], np.ndarray], steps:
 def last(step) -> np.ndarray:
     """Observations that the actions led to, those that ended episodes included."""
     over = (step.terminated | step.truncated) != 0
-    return np.where(over[:, None], step.final_obs, step.obs)
+    return np.where(over.reshape(-1, *[1] * (step.obs.ndim - 1)), step.final_obs, step.obs)
 
 
 def test_catch():

@@ -130,6 +130,7 @@ def _demo(commands: Commands) -> None:
     sub = _command(commands, "demo", "watch an episode in the terminal, played by a checkpoint, at random, or by you")
     sub.add_argument("env", metavar="ENV")
     sub.add_argument("--checkpoint", metavar="PATH", help="checkpoint or run folder; without it, random actions")
+    sub.add_argument("--backend", default="native", help="that acts; default: native")
     sub.add_argument("--play", action="store_true", help="play yourself, by keyboard")
     sub.add_argument("--steps", metavar="N", default="200", help="default: 200")
     sub.add_argument("--fps", metavar="F", default="50", help="frames a second; 0: as fast as possible; default: 50")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from pufferlib_core.config import from_dict, option, to_dict
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.encoders import Encoder, encoders
-from pufferlib_core.errors import CheckpointError, PufferError, SpaceError
+from pufferlib_core.errors import CheckpointError, ConfigError, PufferError, SpaceError
 from pufferlib_core.native import Array
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.spaces import Box, Flat, Mixed, Space, fingerprint, from_json
@@ -40,6 +40,7 @@ class PolicyConfig:
     normalize_obs: bool = option(False, "subtract the running mean of observations and divide by their deviation")
     obs_clip: float = option(10.0, "normalised observations are kept in [-obs_clip, obs_clip]", low=0.001, high=1e6)
     log_std_init: float = option(0.0, "initial logarithm of the deviation of continuous actions", low=-10, high=5)
+    module: str = option("", "package.module:factory of a torch module that is the network, instead of layers described here")
 
 
 class Tensor(NamedTuple):
@@ -149,8 +150,25 @@ class PolicySpec:
             yield f"{part}.core.state", (self.gates * size, size)
             yield f"{part}.core.bias", (self.gates * size,)
 
+    def check_described(self) -> None:
+        """Refuses a network that is not described here.
+
+        Raises:
+            ConfigError: if it is a module of torch, which the torch back end alone can run.
+        """
+        if self.config.module:
+            raise ConfigError(
+                f"policy.module={self.config.module}: this network is a module of torch, which the back end torch "
+                "alone can run: choose it"
+            )
+
     def tensors(self) -> list[Tensor]:
-        """Names, shapes and offsets in the flat vector, in order (see puffer/net.h)."""
+        """Names, shapes and offsets in the flat vector, in order (see puffer/net.h).
+
+        Raises:
+            ConfigError: if the network is not described here.
+        """
+        self.check_described()
         read = self.config.core_size if self.gates else self.config.hidden[-1]
         policy, value = (
             [(f"{head}.weight", (out, read)), (f"{head}.bias", (out,))] for head, out in (("policy", self.logits), ("value", 1))
@@ -172,10 +190,10 @@ class PolicySpec:
         last = self.tensors()[-1]
         return last.offset + last.size
 
-    def acting_names(self) -> set[str]:
-        """Names of the arrays of a run's state that acting needs; the others are the trainer's."""
+    def acting_names(self, state: Collection[str]) -> set[str]:
+        """Names of the arrays of a run's state that acting needs: parameters and observation statistics."""
         moments = {f"obs_norm/{name}" for name in ("mean", "var", "count")} if self.config.normalize_obs else set()
-        return moments | {t.name for t in self.tensors()}
+        return moments | {name for name in state if f"adam/m/{name}" in state}
 
     @property
     def space_fingerprint(self) -> str:

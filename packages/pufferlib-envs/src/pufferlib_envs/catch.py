@@ -28,11 +28,11 @@ def _shape(config: CatchConfig) -> dict[str, Any]:
     def marked(obs: FloatArray) -> FloatArray:
         """The board with 2 in the bottom row, where the paddle is."""
         cells = obs.copy()
-        cells[-config.columns :] *= 2
+        cells[-1] *= 2
         return cells
 
     return {
-        "obs_space": Box(0.0, 1.0, (config.rows * config.columns,)),
+        "obs_space": Box(0.0, 1.0, board),
         "render_ansi": lambda obs: ansi(marked(obs)),
         "render_rgb": lambda obs: rgb(marked(obs)),
     }

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             raise ConfigError("--play is you; --checkpoint is somebody else: choose one")
         result = play_by_hand(args.env, steps=steps, fps=fps, seed=seed)
     else:
-        result = play(args.env, args.checkpoint, steps=steps, fps=fps, seed=seed)
+        result = play(args.env, args.checkpoint, steps=steps, fps=fps, seed=seed, backend=args.backend)
     if args.json:
         print(json.dumps({"env": args.env, **result}))
     else:

@@ -31,7 +31,8 @@ class Engine(Protocol):
     def tensors(self, seed: int) -> dict[str, Array]:
         """Arrays of the engine that a state holds: initial parameters, `adam/m/...`, `adam/v/...`, `adam/step`.
 
-        Names, shapes and initial values are the same on every back end (`PolicySpec.tensors`, `backends.params`).
+        Names, shapes and initial values are the same on every back end (`PolicySpec.tensors`, `backends.params`), unless the
+        network is not described by the spec (`PolicySpec.check_described`).
         """
 
     def push(self) -> None:

@@ -16,6 +16,7 @@ from pufferlib_core.policies import PolicySpec
 
 def c_net(spec: PolicySpec) -> Any:
     """The `puf_net` of a policy."""
+    spec.check_described()
     net = ffi.new("puf_net *")
     net.obs_size = spec.tree.width
     net.layers = len(spec.config.hidden)
@@ -73,15 +74,24 @@ def join_params(spec: PolicySpec, tensors: Mapping[str, Array]) -> Array:
     Raises:
         ShapeError: if one is missing, or has the wrong shape or dtype.
     """
-    for t in spec.tensors():
-        array = tensors.get(t.name)
-        if array is None or array.shape != t.shape or array.dtype != np.float32:
-            came = "it is missing" if array is None else f"got {array.dtype} {array.shape}"
-            raise ShapeError(f"tensor {t.name} must be float32 {t.shape}; {came}")
+    arrays = [(t, tensor_of(tensors, t.name, t.shape)) for t in spec.tensors()]
     flat = aligned_zeros(spec.params, np.float32)  # only now: the sizes are those of tensors that exist
-    for t in spec.tensors():
-        flat[t.offset : t.offset + t.size] = tensors[t.name].ravel()
+    for t, array in arrays:
+        flat[t.offset : t.offset + t.size] = array.ravel()
     return flat
+
+
+def tensor_of(tensors: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Array:
+    """One of the named tensors.
+
+    Raises:
+        ShapeError: if it is missing, or has the wrong shape or dtype.
+    """
+    array = tensors.get(name)
+    if array is None or array.shape != shape or array.dtype != np.float32:
+        came = "it is missing" if array is None else f"got {array.dtype} {array.shape}"
+        raise ShapeError(f"tensor {name} must be float32 {shape}; {came}")
+    return array
 
 
 def views(spec: PolicySpec, flat: Array) -> dict[str, Array]:

@@ -131,7 +131,7 @@ class Run:
             state["action_mask"] = self.segment.action_mask[0]
         if self.segment.carry is not None:
             state["carry"] = self.segment.carry[0]
-        acting = self.policy_spec.acting_names()
+        acting = self.policy_spec.acting_names(self.state)
         policy = {name: array for name, array in self.state.items() if name in acting}
         trainer = {name: array for name, array in self.state.items() if name not in acting}
         self.last = save_checkpoint(

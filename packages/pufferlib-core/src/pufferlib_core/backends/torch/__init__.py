@@ -18,6 +18,11 @@ class TorchConfig:
     device: str = option("cpu", "where networks run: cpu, cuda, cuda:1, ...")
     threads: int = option(1, "of torch on the CPU; small networks are slower with more", low=1)
     compile: bool = option(False, "torch.compile of the loss; the first update takes a minute")
+    precision: str = option(
+        "float32", "of the layers; parameters, the memory, the loss and the optimiser stay float32",
+        choices=("float32", "bf16", "fp16"),
+    )  # fmt: skip
+    accumulate: int = option(1, "parts of a minibatch that are learnt from one after the other, to need less memory", low=1)
 
 
 def _load() -> Any:

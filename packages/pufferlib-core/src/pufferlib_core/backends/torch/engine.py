@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat.torch as xp
@@ -11,16 +12,16 @@ import torch
 from torch import Tensor
 
 from pufferlib_core.backends.acting import minibatch_order
-from pufferlib_core.backends.params import initial_params, join_params, named, views
 from pufferlib_core.backends.torch import TorchConfig
-from pufferlib_core.backends.torch.network import TorchPolicy, build
+from pufferlib_core.backends.torch.modules import initial_values, make_network, saved_network
+from pufferlib_core.backends.torch.network import TorchPolicy, place
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
 from pufferlib_core.errors import ConfigError, NonFiniteError
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.normalize import Moments
-from pufferlib_core.ops.ppo import Coefficients, loss
+from pufferlib_core.ops.ppo import Coefficients, loss, normalize_advantage
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import VecEnv
 from pufferlib_core.vector.base import choices_of, numbers_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
 
 Rows = dict[str, Tensor]  # planes of a segment, (rows, ...), by name
+PLANES = ("choices", "numbers", "action_mask", "old_logprob", "old_value", "target")  # what the loss reads beside the network
+FIRST_SCALE = 65536.0  # of the loss in fp16, in every update anew: so no checkpoint has to hold one
 
 
 def device_of(options: TorchConfig) -> torch.device:
@@ -62,23 +65,38 @@ class TorchEngine:
         self, spec: PolicySpec, config: PPOConfig, *, options: TorchConfig, num_envs: int, seed: int, pool: Pool
     ) -> None:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool
-        self.rows = config.horizon * num_envs
+        self.horizon, self.envs = config.horizon, num_envs
         self.device = device_of(options)
         self.inexact = "" if self.device.type == "cpu" else f"sums on {self.device} have no fixed order"
-        self._flat = [aligned_zeros(spec.params, np.float32) for _ in range(3)]  # parameters, m, v
+        # What a gradient step takes: rows, or with a memory the sequences of whole environments.
+        self._units, self._each = (num_envs, config.horizon) if spec.carry else (config.horizon * num_envs, 1)
+        self._pieces = options.accumulate
+        if self._pieces > config.minibatch // self._each:
+            raise ConfigError(
+                f"torch.accumulate={self._pieces} must be at most {config.minibatch // self._each}, the "
+                f"{'sequences' if spec.carry else 'rows'} of a minibatch"
+            )
+        self._first_scale = FIRST_SCALE if options.precision == "fp16" else 1.0
+        self._scale = 1.0  # of the loss, so that gradients do not vanish in fp16
+        network = make_network(spec, seed)
+        shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+        learnt, m, v = ({name: aligned_zeros(shape, np.float32) for name, shape in shapes.items()} for _ in range(3))
         self._adam_step = np.zeros(1, np.int64)
-        self._state = named(spec, self._flat[0], self._flat[1], self._flat[2], self._adam_step)
-        self.policy = TorchPolicy(spec, build(spec, views(spec, self._flat[0]), self.device), self.device)
+        moments = {f"adam/{which}/{name}": array for which, of in (("m", m), ("v", v)) for name, array in of.items()}
+        self._state: dict[str, Array] = learnt | moments | {"adam/step": self._adam_step}
+        self.policy = TorchPolicy(spec, place(network, learnt, self.device), self.device, options.precision)
         self._params = dict(self.policy.network.named_parameters())
         self._optimizer = torch.optim.AdamW(
             self._params.values(), betas=(config.beta1, config.beta2), eps=config.epsilon,
             weight_decay=config.weight_decay, fused=True,
         )  # fmt: skip
-        self._loss = torch.compile(self._minibatch_loss) if options.compile else self._minibatch_loss
+        self._raw = replace(config, normalize_advantage=False)  # advantages are normalised over whole minibatches before
+        self._loss = torch.compile(self._piece_loss) if options.compile else self._piece_loss
 
     def tensors(self, seed: int) -> dict[str, Array]:
         """Initial parameters and Adam's state by name: on the CPU the memory that torch works on."""
-        self._flat[0][:] = initial_params(self.spec, seed)
+        for name, value in initial_values(self.spec, seed).items():
+            self._state[name][...] = value
         return self._state
 
     def push(self) -> None:
@@ -115,21 +133,20 @@ class TorchEngine:
         config, rows = self.config, self._load_rows(segment, advantage, target, importance)
         # As tensors: a compiled loss would be compiled anew for each number.
         weights = Coefficients(*(torch.tensor(weight, device=self.device) for weight in coefficients))
-        valid = None if segment.valid.all() else torch.from_numpy(segment.valid.reshape(-1) != 0).to(self.device)
         for group in self._optimizer.param_groups:
             group["lr"] = coefficients.rate
+        self._scale = self._first_scale
         sums: dict[str, Tensor] = {}
         done, stopped = 0, False
+        size = config.minibatch // self._each
         for epoch in range(config.epochs):
-            taken = minibatch_order(self.seed, update, epoch, self.rows, config.minibatch) if order is None else order[epoch]
-            for index in torch.from_numpy(taken).to(self.device).split(config.minibatch):
-                if valid is not None:
-                    index = index[valid[index]]
-                metrics = self._gradient({name: plane[index] for name, plane in rows.items()}, weights)
+            taken = minibatch_order(self.seed, update, epoch, self._units, size) if order is None else order[epoch]
+            for units in torch.from_numpy(taken).to(self.device).split(size):
+                metrics = self._gradient(rows, units, weights)
                 if not torch.isfinite(metrics["loss"] + metrics["grad_norm"]):
                     raise NonFiniteError(
                         f"ppo: NaN or infinity in the loss or its gradient, update {update}, "
-                        f"minibatch {epoch * (self.rows // config.minibatch) + done}; the step was not taken"
+                        f"minibatch {done}; the step was not taken"
                     )
                 stopped = config.target_kl > 0 and bool(metrics["approx_kl"] > config.target_kl)
                 if stopped:
@@ -144,7 +161,7 @@ class TorchEngine:
         return {name: float(sums[name]) / done if done else 0.0 for name in names}
 
     def _load_rows(self, segment: Segment, advantage: Array, target: Array, importance: Array | None) -> Rows:
-        """The planes of a segment on the device; features are normalised once."""
+        """The planes of a segment on the device, (T * N, ...); features are normalised once. See also `_sequences`."""
         flat: dict[str, Any] = {
             "old_logprob": segment.logprob.reshape(-1),
             "old_value": segment.value.reshape(-1),
@@ -154,37 +171,106 @@ class TorchEngine:
         if importance is not None:
             flat["importance"] = importance.reshape(-1)
         if self.spec.nvec:
-            flat["choices"] = choices_of(segment.action).reshape(self.rows, -1)
+            flat["choices"] = choices_of(segment.action).reshape(segment.rows, -1)
         if self.spec.numbers:
-            flat["numbers"] = numbers_of(segment.action).reshape(self.rows, -1)
+            flat["numbers"] = numbers_of(segment.action).reshape(segment.rows, -1)
         if segment.action_mask is not None:
-            flat["action_mask"] = segment.action_mask[:-1].reshape(self.rows, -1)
+            flat["action_mask"] = segment.action_mask[:-1].reshape(segment.rows, -1)
+        if not segment.valid.all():
+            flat["valid"] = segment.valid.reshape(-1) != 0
         rows = {name: torch.from_numpy(plane).to(self.device) for name, plane in flat.items()}
-        features = torch.from_numpy(segment.features[:-1].reshape(self.rows, -1)).to(self.device)
-        return rows | {"features": self.policy.preprocess(features)}
+        features = torch.from_numpy(segment.features[:-1].reshape(segment.rows, -1)).to(self.device)
+        rows["features"] = self.policy.preprocess(features)
+        return rows if segment.carry is None else rows | self._sequences(segment, segment.carry[0], rows)
 
-    def _gradient(self, rows: Rows, weights: Coefficients) -> dict[str, Tensor]:
-        """Loss, its parts and the gradient, whose norm is kept below the settings' bound."""
-        self._optimizer.zero_grad()
-        total, parts = self._loss(rows, weights)
-        total.backward()
-        gradients = [parameter.grad for parameter in self._params.values() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+    def _sequences(self, segment: Segment, carry: Array, rows: Rows) -> Rows:
+        """What a policy with a memory reads: features (T, N, width), where episodes end (T, N, 1), the first carry (N, C)."""
+        features, ended = rows["features"], torch.from_numpy((segment.terminated | segment.truncated) != 0)
+        if "valid" in rows:  # nothing of the others may reach a gradient, not even as NaN times 0
+            features = torch.where(rows["valid"][:, None], features, 0.0)
+        return {
+            "features": features.unflatten(0, (segment.steps, segment.envs)),
+            "ended": ended.to(self.device)[..., None],
+            "carry": torch.from_numpy(carry).to(self.device),
+        }
+
+    def _index(self, rows: Rows, units: Tensor) -> Tensor:
+        """Numbers of the rows that count, of some rows or of the sequences of some environments."""
+        if self.spec.carry:
+            units = (torch.arange(self.horizon, device=self.device)[:, None] * self.envs + units).flatten()
+        return units[rows["valid"][units]] if "valid" in rows else units
+
+    def _read(self, rows: Rows, units: Tensor, index: Tensor) -> Rows:
+        """What the network reads of them."""
+        if not self.spec.carry:
+            return {"features": rows["features"][index]}
+        read = {name: rows[name][:, units] for name in ("features", "ended")} | {"carry": rows["carry"][units]}
+        if "valid" in rows:
+            valid = rows["valid"].view(self.horizon, self.envs)[:, units]
+            read |= {"valid": valid[..., None], "kept": valid.flatten().nonzero().squeeze(1)}
+        return read
+
+    def _gradient(self, rows: Rows, units: Tensor, weights: Coefficients) -> dict[str, Tensor]:
+        """Loss, its parts and the gradient of a minibatch, whose norm is kept below the settings' bound.
+
+        The pieces of a minibatch add up to what it gives at once: advantages are normalised over all of it, and each piece
+        counts by its rows. Where a gradient overflows in fp16 it is computed again with half the scale.
+        """
+        pieces = [(part, self._index(rows, part)) for part in units.tensor_split(self._pieces)]
+        count = max(sum(len(index) for _, index in pieces), 1)
+        every = torch.cat([index for _, index in pieces])
+        advantage = rows["advantage"][every]
+        if self.config.normalize_advantage:
+            advantage = normalize_advantage(advantage, None, xp=xp)
+        if "importance" in rows:
+            advantage = advantage * rows["importance"][every]
+        split = advantage.split([len(index) for _, index in pieces])
+        while True:
+            self._optimizer.zero_grad()
+            metrics: dict[str, Tensor] = {}
+            for (part, index), own in zip(pieces, split, strict=True):
+                planes = {name: rows[name][index] for name in PLANES if name in rows}
+                total, parts = self._loss(self._read(rows, part, index) | planes | {"advantage": own}, weights)
+                weight = len(index) / count
+                (total * (weight * self._scale)).backward()
+                for name, value in (parts | {"loss": total}).items():
+                    metrics[name] = metrics.get(name, 0) + weight * value.detach()
+            gradients = self._gradients()
+            norm = torch.nn.utils.get_total_norm(gradients)
+            if self._scale == 1 or torch.isfinite(norm) or not torch.isfinite(metrics["loss"]):
+                break
+            self._scale /= 2
         limit = self.config.max_grad_norm
         if limit > 0:
             torch._foreach_mul_(gradients, torch.clamp(limit / norm, max=1.0))
-        return {name: part.detach() for name, part in parts.items()} | {"loss": total.detach(), "grad_norm": norm}
+        return metrics | {"grad_norm": norm}
 
-    def _minibatch_loss(self, rows: Rows, weights: Coefficients) -> tuple[Tensor, dict[str, Tensor]]:
-        heads, value = self.policy.network(rows["features"])
+    def _gradients(self) -> list[Tensor]:
+        """Those of all parameters, 0 where a module has not used one, without the scale of the loss."""
+        for parameter in self._params.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in self._params.values()]
+        if self._scale != 1:
+            torch._foreach_div_(gradients, self._scale)
+        return gradients
+
+    def _piece_loss(self, rows: Rows, weights: Coefficients) -> tuple[Tensor, dict[str, Tensor]]:
+        with self.policy.autocast():
+            if self.spec.carry:
+                heads, value = self.policy.sequences(rows["features"], rows["carry"], rows["ended"], rows.get("valid"))
+            else:
+                heads, value, _ = self.policy.network(rows["features"], None)
+        heads, value = heads.float(), value.float()
+        if "kept" in rows:
+            heads, value = heads[rows["kept"]], value[rows["kept"]]
+        log_std = self.policy.network.log_std if self.spec.numbers else None
         logprob, entropy = mixed(
-            heads, self.policy.network.log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec,
-            rows.get("action_mask"), xp=xp,
-        )  # fmt: skip
+            heads, log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec, rows.get("action_mask"), xp=xp
+        )
         return loss(
             logprob, entropy, value, old_logprob=rows["old_logprob"], advantage=rows["advantage"], target=rows["target"],
-            old_value=rows["old_value"], valid=None, config=self.config, coefficients=weights,
-            importance=rows.get("importance"), xp=xp,
+            old_value=rows["old_value"], valid=None, config=self._raw, coefficients=weights, xp=xp,
         )  # fmt: skip
 
 
@@ -198,6 +284,6 @@ def make_engine(
 def load_policy(spec: PolicySpec, tensors: Mapping[str, Array], *, options: TorchConfig, threads: int = 1) -> TorchPolicy:
     """A policy that acts, from the tensors of a checkpoint."""
     device = device_of(options)
-    policy = TorchPolicy(spec, build(spec, views(spec, join_params(spec, tensors)), device), device)
+    policy = TorchPolicy(spec, place(*saved_network(spec, tensors), device), device, options.precision)
     policy.preprocess.load(Moments.of(tensors, "obs_norm/") if spec.config.normalize_obs else None)
     return policy
