@@ -27,6 +27,7 @@ KIND = "pufferlib-checkpoint"
 MANIFEST = "manifest.json"
 STATE = "state.json"
 TEMPORARY = ".writing-"
+DOOMED = ".deleting-"
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 # From a schema to the next one: functions of the manifest, applied in turn.
@@ -58,23 +59,70 @@ def save_checkpoint(
     Raises:
         CheckpointError: if it exists, or the folder cannot be written (full, read-only); what was there is intact.
     """
-    parent = run_dir / "checkpoints"
-    final = parent / f"{step:012d}"
+    contents = {f"{name}.safetensors": tensor_bytes(tensors) for name, tensors in files.items()}
+    contents[STATE] = _canonical(state)
+    sealed = dict(manifest) | {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "step": step,
+        "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
+    }
+    contents[MANIFEST] = _canonical(sealed | {"digest": _digest(sealed)})
+    return _publish(run_dir / "checkpoints" / f"{step:012d}", contents)
+
+
+def copy_checkpoint(source: Path, run_dir: Path) -> Path:
+    """Copies a checkpoint, which is verified first, into another run: all of it, or nothing.
+
+    Raises:
+        CheckpointError: if it is damaged, exists there already, or the folder cannot be written.
+    """
+    checkpoint = load_checkpoint(source)
+    names = [*checkpoint.manifest["files"], MANIFEST]
+    contents = {name: _read(checkpoint.path / name) for name in names}
+    return _publish(run_dir / "checkpoints" / checkpoint.path.name, contents)
+
+
+def remove_checkpoint(folder: Path) -> bool:
+    """Deletes a checkpoint folder: it is there whole, or under another name, so that no reader finds a part of it.
+
+    Returns:
+        False, and nothing is deleted, if it is a link or holds anything but what its manifest names.
+
+    Raises:
+        CheckpointError: if it cannot be deleted.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        known = {MANIFEST, *_read_manifest(folder / MANIFEST)["files"]}
+    except (CheckpointError, KeyError, TypeError):
+        return False
+    try:
+        if {entry.name for entry in folder.iterdir()} != known:
+            return False
+        doomed = folder.with_name(f"{DOOMED}{folder.name}")
+        os.rename(folder, doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise CheckpointError(f"cannot delete {folder}: {error.strerror or error}") from error
+    return True
+
+
+def checkpoints_of(run_dir: Path) -> list[Path]:
+    """The checkpoint folders of a run, whole or damaged, by steps."""
+    found = run_dir.glob("checkpoints/[0-9]*")
+    return sorted((folder for folder in found if folder.name.isdecimal()), key=lambda folder: int(folder.name))
+
+
+def _publish(final: Path, contents: Mapping[str, bytes]) -> Path:
+    """Makes a folder of these files: all of them, or nothing."""
     if final.exists():
         raise CheckpointError(f"{final} exists; checkpoints are not overwritten")
-    temporary = None
+    parent, temporary = final.parent, None
     try:
         parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=parent))
-        contents = {f"{name}.safetensors": _tensor_bytes(tensors) for name, tensors in files.items()}
-        contents[STATE] = _canonical(state)
-        sealed = dict(manifest) | {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "step": step,
-            "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
-        }
-        contents[MANIFEST] = _canonical(sealed | {"digest": _digest(sealed)})
         for name, data in contents.items():
             _write_synced(temporary / name, data)
         _sync_folder(temporary)
@@ -112,7 +160,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if name == STATE:
             state = _parse(data, folder / name)
         elif name.endswith(".safetensors"):
-            files[name.removesuffix(".safetensors")] = _tensors(data, folder / name)
+            files[name.removesuffix(".safetensors")] = read_tensors(data, folder / name)
     return Checkpoint(folder, manifest, files, state)
 
 
@@ -146,7 +194,7 @@ def resolve(path: Path) -> Path:
         named = path / "checkpoints" / pointer.read_text(errors="replace").strip()
         if (named / MANIFEST).is_file():
             return named
-    complete = sorted(folder.parent for folder in path.glob(f"checkpoints/[0-9]*/{MANIFEST}"))
+    complete = [folder for folder in checkpoints_of(path) if (folder / MANIFEST).is_file()]
     if not complete:
         raise CheckpointError(f"{path}: holds no checkpoint (no {MANIFEST}, no checkpoints/ with one)")
     return complete[-1]
@@ -164,19 +212,26 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(handle)
         _write_synced(Path(name), data)
         os.replace(name, path)
+        _sync_folder(path.parent)
     except OSError as error:
         if name:
             Path(name).unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _tensor_bytes(tensors: Tensors) -> bytes:
+def tensor_bytes(tensors: Tensors) -> bytes:
+    """The bytes of a safetensors file."""
     from safetensors.numpy import save
 
     return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
-def _tensors(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_tensors(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: if it is none, naming `path`.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
