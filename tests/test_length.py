@@ -328,7 +328,7 @@ def test_bundles_are_not_overwritten_and_damage_is_named(tmp_path, monkeypatch):
     run = next(tmp_path.iterdir())
     bundle = run / "nonfinite-1"
     assert "observation of environment 7 at row 0" in same_error(bundle)
-    with pytest.raises(CheckpointError, match="is a bundle"):
+    with pytest.raises(CheckpointError, match=r"a bundle\?"):
         puffer.replay(run)
     for name in ("nonfinite.json", "segment.safetensors", "checkpoints/000000000000/policy.safetensors"):
         intact = (bundle / name).read_bytes()

@@ -9,6 +9,7 @@ import hashlib
 import json
 import operator
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +68,7 @@ def save_checkpoint(
         "step": step,
         "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
     }
-    contents[MANIFEST] = _canonical(sealed | {"digest": _digest(sealed)})
+    contents[MANIFEST] = seal(sealed)
     return _publish(run_dir / "checkpoints" / f"{step:012d}", contents)
 
 
@@ -189,15 +190,22 @@ def resolve(path: Path) -> Path:
         raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
     if not path.is_dir():
         raise CheckpointError(f"{path}: a checkpoint is a folder (with {MANIFEST}), or a run folder")
-    pointer = path / "latest"
-    if pointer.is_file():
-        named = path / "checkpoints" / pointer.read_text(errors="replace").strip()
-        if (named / MANIFEST).is_file():
-            return named
+    latest = marked(path, "latest")
+    if latest is not None and (latest / MANIFEST).is_file():
+        return latest
     complete = [folder for folder in checkpoints_of(path) if (folder / MANIFEST).is_file()]
     if not complete:
         raise CheckpointError(f"{path}: holds no checkpoint (no {MANIFEST}, no checkpoints/ with one)")
     return complete[-1]
+
+
+def marked(run_dir: Path, name: str) -> Path | None:
+    """The checkpoint folder that `latest` or `best` of a run names; None where it names none."""
+    try:
+        text = (run_dir / name).read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return run_dir / "checkpoints" / text if re.fullmatch("[0-9]{1,20}", text) else None
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -245,6 +253,24 @@ def _canonical(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, indent=1).encode()
 
 
+def seal(values: Mapping[str, Any]) -> bytes:
+    """JSON text with a digest of itself."""
+    return _canonical(dict(values) | {"digest": _digest(dict(values))})
+
+
+def unseal(data: bytes, path: Path) -> dict[str, Any]:
+    """The values of a sealed text.
+
+    Raises:
+        CheckpointError: if it is not what was sealed, naming `path`.
+    """
+    values = _parse(data, path)
+    # The bytes must be those that were written: JSON alone would accept a changed space or case.
+    if values.get("digest") != _digest(values) or data != _canonical(values):
+        raise CheckpointError(f"{path}: its digest does not match: corrupted")
+    return values
+
+
 def _digest(manifest: Mapping[str, Any]) -> str:
     body = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -260,7 +286,7 @@ def _read(path: Path) -> bytes:
 def _parse(data: bytes, path: Path) -> dict[str, Any]:
     try:
         values = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not JSON ({error}): corrupted or truncated?") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: must hold a JSON object")
@@ -277,9 +303,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: schema {schema!r} is not a version number: corrupted?")
     if schema > SCHEMA:
         raise CheckpointError(f"{path}: schema {schema} was written by a newer version; this one reads up to {SCHEMA}")
-    # The bytes must be those that were written: JSON alone would accept a changed space or case.
-    if manifest.get("digest") != _digest(manifest) or data != _canonical(manifest):
-        raise CheckpointError(f"{path}: its digest does not match: corrupted")
+    unseal(data, path)
     for version in range(schema, SCHEMA):
         manifest = MIGRATIONS[version](manifest)
     return manifest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pufferlib_core.checkpoint.files import read_tensors, tensor_bytes, write_atomically
+from pufferlib_core.checkpoint.files import read_tensors, seal, tensor_bytes, unseal, write_atomically
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import CheckpointError, NonFiniteError
 
@@ -57,15 +57,17 @@ def save_bundle(
             continue
         break
     checkpoint = save(folder)
-    write_atomically(folder / SEGMENT, tensor_bytes(planes(segment)))
+    data = tensor_bytes(planes(segment))
+    write_atomically(folder / SEGMENT, data)
     where = {name: re.search(rf"{name} (\d+)", str(error)) for name in ("update", "minibatch")}
     record = {
         "error": str(error),
         "phase": phase,
         "steps": int(checkpoint.name),
+        "segment": hashlib.sha256(data).hexdigest(),
         "replay": "python -c " + shlex.quote(f"import pufferlib_core; pufferlib_core.replay({str(folder)!r})"),
     } | {name: None if found is None else int(found[1]) for name, found in where.items()}
-    write_atomically(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(folder / RECORD, seal(record))
     return folder
 
 
@@ -106,11 +108,9 @@ def read_bundle(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
         record, data = (folder / RECORD).read_bytes(), (folder / SEGMENT).read_bytes()
     except OSError as error:
         raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}: is {folder} a bundle?") from error
-    try:
-        values = json.loads(record)
-        known = values["phase"] in (COLLECT, UPDATE) and isinstance(values["error"], str)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{folder / RECORD}: is not what a run writes ({error!r})") from error
-    if not known:
-        raise CheckpointError(f"{folder / RECORD}: is not what a run writes")
+    values = unseal(record, folder / RECORD)
+    if values.get("phase") not in (COLLECT, UPDATE) or not isinstance(values.get("error"), str):
+        raise CheckpointError(f"{folder / RECORD}: is sealed but not what this version writes")
+    if values.get("segment") != hashlib.sha256(data).hexdigest():
+        raise CheckpointError(f"{folder / SEGMENT}: its SHA-256 differs from that in {RECORD}: the file is corrupted")
     return values, read_tensors(data, folder / SEGMENT)

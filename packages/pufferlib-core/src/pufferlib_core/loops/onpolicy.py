@@ -17,6 +17,7 @@ from pufferlib_core.checkpoint import (
     copy_checkpoint,
     create_run,
     mark,
+    marked,
     reading,
     remove_checkpoint,
     save_checkpoint,
@@ -237,9 +238,9 @@ class Run:
         keep = self.settings.train.keep
         if keep == 0:
             return
-        marked = {(self.dir / name).read_text().strip() for name in ("latest", "best")}
+        stay = {marked(self.dir, "latest"), marked(self.dir, "best")}
         for folder in self._written[:-keep]:
-            if folder.name in marked:
+            if folder in stay:
                 continue
             self._written.remove(folder)
             try:
@@ -324,7 +325,6 @@ def summary(
         resumed_from: checkpoint that it continued; the last one itself if the run was complete already.
     """
     mean, run_dir = episodes.return_mean, checkpoint.parent.parent
-    best = run_dir / "best"
     return {
         "env": settings.env,
         "algorithm": settings.algorithm,
@@ -338,6 +338,6 @@ def summary(
         "episodes": episodes.count,
         "run_dir": str(run_dir),
         "checkpoint": str(checkpoint),
-        "best_checkpoint": str(checkpoint.with_name(best.read_text().strip()) if best.is_file() else checkpoint),
+        "best_checkpoint": str(marked(run_dir, "best") or checkpoint),
         "resumed_from": None if resumed_from is None else str(resumed_from),
     }
