@@ -394,3 +394,19 @@ def test_noise_does_not_repeat_beyond_the_bounds(tmp_path):
     steps = [k + edge for edge in (0, 2**31, 2**32, 2**33, 2**40, 2**63) for k in (0, 1, 2)] + [2**32 - 1, 2**31 - 1]
     drawn = {policy.act(obs, greedy=False, seed=1, step=step)[0].tobytes() for step in steps}
     assert len(drawn) == len(steps)
+
+
+def test_learning_goes_on_at_a_billion_rows(tmp_path):
+    options = {"policy.normalize_obs": True, "ppo.normalize_return": True}
+    start = puffer.train("cartpole", timesteps=20 * ROWS, seed=1, options=options, out=tmp_path / "a").checkpoint
+    made = puffer.load_checkpoint(start)
+    for part, name in (("policy", "obs_norm/count"), ("trainer", "return_norm/count")):
+        made.files[part][name][:] = 1e9
+    keep = {k: v for k, v in made.manifest.items() if k not in ("schema", "kind", "step", "files", "digest")}
+    begin = save_checkpoint(tmp_path / "b", made.state["steps"], files=made.files, state=made.state, manifest=keep)
+    run = puffer.train(resume=begin, timesteps=40 * ROWS, out=tmp_path / "c")
+    end = puffer.load_checkpoint(run.checkpoint)
+    assert end.files["policy"]["obs_norm/count"][0] == end.files["trainer"]["return_norm/count"][0] == 1e9 + 20 * ROWS
+    assert all(np.isfinite(array).all() for part in ("policy", "trainer") for array in end.files[part].values())
+    before, after = (puffer.load_checkpoint(path).state["episodes"]["returns"] for path in (start, run.checkpoint))
+    assert np.mean(after) > np.mean(before) + 20
