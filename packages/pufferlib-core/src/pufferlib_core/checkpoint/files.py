@@ -174,7 +174,7 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is sealed but not what this version writes ({error!r})") from error
 
 

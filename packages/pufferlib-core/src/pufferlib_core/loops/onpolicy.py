@@ -26,7 +26,7 @@ from pufferlib_core.checkpoint import (
 from pufferlib_core.checkpoint.files import write_atomically
 from pufferlib_core.config import dumps_toml
 from pufferlib_core.errors import CheckpointError, NonFiniteError, RunError
-from pufferlib_core.loops.episodes import WINDOW, Episodes
+from pufferlib_core.loops.episodes import WINDOW, Episodes, counted
 from pufferlib_core.loops.nonfinite import COLLECT, UPDATE, Contents, save_bundle
 from pufferlib_core.loops.play import play
 from pufferlib_core.loops.settings import Settings
@@ -90,9 +90,10 @@ class Run:
         with reading(checkpoint.path):
             envs, saved = checkpoint.files["envs"], checkpoint.files["policy"] | checkpoint.files["trainer"]
             held = len(envs["obs"]) // self.env.agents
-            self.steps, best = checkpoint.state["steps"], checkpoint.state["best"]
+            self.steps, best = counted(checkpoint.state["steps"]), checkpoint.state["best"]
             if best is not None and checkpoint.state.get("best_by", "training") == self.best_by:
-                self.best, self.best_steps = best, checkpoint.state.get("best_steps")
+                self.best, at = float(best), checkpoint.state.get("best_steps")
+                self.best_steps = None if at is None else counted(at)
             if self.best_steps is not None:
                 self._best_before = checkpoint.path.with_name(f"{self.best_steps:012d}")
             self.episodes.load(checkpoint.state["episodes"])
