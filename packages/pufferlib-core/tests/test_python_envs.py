@@ -312,15 +312,15 @@ def test_nan_stops_the_run_and_names_the_place(tmp_path, user_module):
 
 
 def test_environments_that_give_their_states_repeat_what_stopped_the_run(tmp_path, user_module):
-    class Broken(SavedLine):
+    class BrokenSaved(SavedLine):
         def step(self, action):
             obs, reward, *rest = super().step(action)
-            return obs, reward or (np.nan if abs(self.at) == 2 else 0.0), *rest
+            return obs, np.nan if self.steps == 3 else reward, *rest
 
-    user_module.Broken = Broken
+    user_module.BrokenSaved = BrokenSaved
     options = {"train": {"num_envs": 4}, "ppo": {"horizon": 16, "minibatch": 64}}
     with pytest.raises(NonFiniteError, match="in the reward of environment"):
-        train("user_module:Broken", timesteps=512, options=options, out=str(tmp_path))
+        train("user_module:BrokenSaved", timesteps=512, options=options, out=str(tmp_path))
     bundle = next(tmp_path.glob("*/nonfinite"))
     error = json.loads((bundle / "nonfinite.json").read_text())["error"]
     with pytest.raises(NonFiniteError, match=re.escape(error) + "$"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -65,7 +66,8 @@ def save_bundle(
         "phase": phase,
         "steps": int(checkpoint.name),
         "segment": hashlib.sha256(data).hexdigest(),
-        "replay": "python -c " + shlex.quote(f"import pufferlib_core; pufferlib_core.replay({str(folder)!r})"),
+        "replay": "python -c "
+        + shlex.quote(f"import pufferlib_core; pufferlib_core.replay({json.dumps(str(folder.resolve()))})"),
     } | {name: None if found is None else int(found[1]) for name, found in where.items()}
     write_atomically(folder / RECORD, seal(record))
     return folder
