@@ -16,7 +16,7 @@ import numpy as np
 import pufferlib_core as puffer
 import pytest
 from pufferlib_core.checkpoint import checkpoints_of, save_checkpoint
-from pufferlib_core.errors import CheckpointError, ConfigError
+from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
 from pufferlib_core.loops.onpolicy import Run
 from pufferlib_core.loops.settings import resolve
 
@@ -280,6 +280,16 @@ def test_ctrl_c_in_an_evaluation_saves_what_was_learnt(tmp_path):
     run = next(tmp_path.iterdir())
     assert puffer.load_checkpoint(run).state["steps"] == ROWS
     assert puffer.load_checkpoint(run).state["best"] is None
+
+
+def test_an_environment_that_fails_in_an_evaluation_loses_nothing(tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise EnvError("made up")
+
+    monkeypatch.setattr("pufferlib_core.loops.onpolicy.play", failing)
+    with pytest.raises(EnvError, match="made up"):
+        puffer.train("cartpole", out=tmp_path, evaluate_every=2 * ROWS)
+    assert puffer.load_checkpoint(next(tmp_path.iterdir())).state["steps"] == 2 * ROWS
 
 
 # --- great counts -------------------------------------------------------------------------------------------------------

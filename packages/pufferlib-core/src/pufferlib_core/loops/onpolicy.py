@@ -288,7 +288,7 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
         if train.evaluate_every and (run.due(train.evaluate_every) or run.done):
             try:
                 metrics |= run.evaluate()
-            except KeyboardInterrupt:  # what was learnt stays, without the score
+            except BaseException:  # Ctrl-C, or an environment that fails: what was learnt stays, without the score
                 run.checkpoint()
                 raise
         elapsed = time.perf_counter() - begin
