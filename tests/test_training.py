@@ -152,8 +152,9 @@ def test_nan_stops_the_run_and_leaves_a_bundle(tmp_path, monkeypatch):
         puffer.train("cartpole", out=str(tmp_path), checkpoint_every=2048)
     run = next(tmp_path.iterdir())
     assert puffer.load_checkpoint(run).state["steps"] == 4096
-    bundle = np.load(run / "failure" / "segment.npz")
-    assert np.isnan(bundle["obs"][0, 7, 1])
+    bundle = puffer.load_checkpoint(run / "nonfinite")
+    assert bundle.state["steps"] == 4096
+    assert np.isnan(bundle.files["envs"]["obs"][7, 1])
 
 
 def test_nan_in_the_parameters_is_found_in_the_loss(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tools/fuzzing/targets.py"
 CORPUS = ROOT / "build/fuzz"
-TARGETS = ("config", "manifest", "safetensors", "spaces")
+TARGETS = ("bundle", "config", "manifest", "safetensors", "spaces", "state")
 ENV = os.environ | {"PYTHONHASHSEED": "0"}  # the same inputs reach the same code each time
 LENGTH = 4096  # bytes of the longest input
 

@@ -12,6 +12,7 @@ import shutil
 import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ with atheris.instrument_imports(include=["pufferlib_core"]):
     import numpy as np
     from pufferlib_core.checkpoint import files, load_checkpoint
     from pufferlib_core.config import dumps_toml, load_toml
-    from pufferlib_core.errors import PufferError
+    from pufferlib_core.errors import NonFiniteError, PufferError
+    from pufferlib_core.loops import nonfinite
     from pufferlib_core.loops.api import load_policy, train
+    from pufferlib_core.loops.replay import replay
     from pufferlib_core.loops.settings import resolve
     from pufferlib_core.policies import PolicySpec
     from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete, Tuple, fingerprint, from_json
@@ -185,7 +188,79 @@ def spaces_target() -> Callable[[bytes], Any]:
     return test.hypothesis.fuzz_one_input
 
 
-TARGETS = {"config": config_target, "manifest": manifest_target, "safetensors": safetensors_target, "spaces": spaces_target}
+def small_run(**options: Any) -> tuple[dict[str, Any], Path]:
+    """Settings of a run of two environments, and its checkpoint after two updates."""
+    small = {"train.num_envs": 2, "ppo.horizon": 4, "ppo.minibatch": 8, "ppo.epochs": 1, "policy.hidden": [4]} | options
+    return small, train("cartpole", timesteps=16, options=small, out=str(WORK)).checkpoint
+
+
+def state_target() -> Callable[[bytes], Any]:
+    """`state.json` under a manifest that vouches for it: a run goes on from it, or is refused with an error of ours."""
+    _, folder = small_run(**{"train.evaluate_every": 8, "train.evaluate_episodes": 1})
+    path, manifest = folder / files.STATE, json.loads((folder / files.MANIFEST).read_bytes())
+    values = json.loads(path.read_bytes())
+    fixed = {"out": str(WORK / "more"), "backend": "native", "env": "cartpole"}  # what is under test are not the settings
+
+    @quick
+    @given(spoilt({name: value for name, value in values.items() if name != "settings"}))
+    def test(content: Any) -> None:
+        content = json.dumps(content | {"settings": values["settings"]} if isinstance(content, dict) else content).encode()
+        path.write_bytes(content)
+        seal = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        reseal(folder, manifest | {"files": manifest["files"] | {path.name: seal}})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                result = train(resume=folder, timesteps=24, options=fixed)
+            except PufferError:
+                return
+            finally:
+                shutil.rmtree(WORK / "more", ignore_errors=True)
+        assert result.summary["steps"] >= 24
+
+    return test.hypothesis.fuzz_one_input
+
+
+def bundle_target() -> Callable[[bytes], Any]:
+    """Bundles of runs that NaN stopped: refused, or what was under way raises the same error, or all is finite."""
+    small, _ = small_run()
+    try:
+        train("cartpole", options=small | {"ppo.learning_rate": 1e30, "ppo.max_grad_norm": 0.0}, out=str(WORK / "nan"))
+    except NonFiniteError:
+        folder = next(WORK.glob("nan/*/nonfinite"))
+    record, segment = (folder / name for name in (nonfinite.RECORD, nonfinite.SEGMENT))
+    values, tensors = json.loads(record.read_bytes()), segment.read_bytes()
+    intact = {path: path.read_bytes() for path in (record, segment)}
+    patched = st.builds(
+        lambda at, patch: tensors[:at] + patch + tensors[at + len(patch) :], st.integers(0, len(tensors)), st.binary(max_size=9)
+    )
+
+    @quick
+    @given(st.one_of(st.binary(max_size=400), spoilt(values)), patched, st.booleans())
+    def test(content: bytes | dict[str, Any], data: bytes, vouched: bool) -> None:
+        if isinstance(content, dict) and vouched:
+            content = content | {"segment": hashlib.sha256(data).hexdigest()}
+        segment.write_bytes(data)
+        record.write_bytes(content if isinstance(content, bytes) else files.seal(content))
+        try:
+            replay(folder)
+        except NonFiniteError:
+            assert isinstance(content, dict) or content == intact[record]
+        except PufferError:
+            return
+        assert vouched or data == tensors
+
+    return test.hypothesis.fuzz_one_input
+
+
+TARGETS = {
+    "config": config_target,
+    "manifest": manifest_target,
+    "safetensors": safetensors_target,
+    "spaces": spaces_target,
+    "state": state_target,
+    "bundle": bundle_target,
+}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pufferlib_cli.main import main
 from pufferlib_core import Box, EnvSpec, Mixed, MultiDiscrete, load_checkpoint
 
 KEYS = {"env", "algorithm", "backend", "seed", "steps", "seconds", "startup_seconds", "steps_per_second",
-        "episode_return_mean", "episodes", "run_dir", "checkpoint", "best_checkpoint"}  # fmt: skip
+        "episode_return_mean", "episodes", "run_dir", "checkpoint", "best_checkpoint", "resumed_from"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,15 @@ def test_precedence(tmp_path, monkeypatch):
         (["train", "cartpole", "--config", "/nonexistent.toml"], 2, "cannot read"),
         (["train", "cartpole", "stray", "--debugg"], 2, "unexpected argument"),
         (["train", "--resume", "/nonexistent"], 1, "no such checkpoint or run folder"),
+        (["train", "--resume", "auto"], 2, "name an environment"),
+        (["train", "cartpole", "--resume", "auto", "--out", "/dev/null"], 1, "cannot look for runs in /dev/null"),
+        (["train", "cartpole", "--resume"], 2, "expected one argument"),
+        (["train", "cartpole", "--keep", "-1"], 2, "train.keep=-1 must be at least 0"),
+        (["train", "cartpole", "--keep", "few"], 2, "--keep must be a whole number, got 'few'"),
+        (["train", "cartpole", "--evaluate-every", "0.5"], 2, "--evaluate-every must be a whole number"),
+        (["train", "cartpole", "--train.evaluate_every", "-5"], 2, "train.evaluate_every=-5 must be at least 0"),
+        (["train", "cartpole", "--evaluate-episodes", "0"], 2, "train.evaluate_episodes=0 must be at least 1"),
+        (["train", "cartpole", "--train.evaluate_evry", "5"], 2, "did you mean --train.evaluate_every?"),
         (["train", "cartpole", "--out", "/dev/null/x", "--timesteps", "64"], 1, "cannot create a run folder"),
         (["eval", "cartpole", "--checkpoint", "/nonexistent"], 1, "no such checkpoint or run folder"),
         (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown option --bogus"),
@@ -243,7 +252,8 @@ def test_kill_9_leaves_a_run_that_resumes(tmp_path):
 
 def test_a_terminal_shows_the_dashboard(tmp_path):
     ours, theirs = pty.openpty()
-    with start("train", "cartpole", "--timesteps", "20000", "--out", str(tmp_path), stdout=theirs, stderr=theirs) as process:
+    flags = ["--timesteps", "20000", "--evaluate-every", "4096", "--evaluate-episodes", "4", "--resume", "auto"]
+    with start("train", "cartpole", *flags, "--out", str(tmp_path), stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
         while True:
@@ -256,7 +266,7 @@ def test_a_terminal_shows_the_dashboard(tmp_path):
             shown += part
     os.close(ours)
     assert process.returncode == 0
-    for word in (b"steps/s", b"return (last 100)", b"approx. KL", b"ETA", b"p50 / p99"):
+    for word in (b"steps/s", b"return (last 100)", b"approx. KL", b"ETA", b"p50 / p99", b"evaluation return", b"starts anew"):
         assert word in shown
 
 

@@ -15,7 +15,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pufferlib_core.checkpoint import create_run, files, load_checkpoint, mark, resolve, save_checkpoint, system_info
+from pufferlib_core.checkpoint import (
+    checkpoints_of,
+    copy_checkpoint,
+    create_run,
+    files,
+    load_checkpoint,
+    mark,
+    marked,
+    newest_checkpoint,
+    remove_checkpoint,
+    resolve,
+    runs,
+    save_checkpoint,
+    system_info,
+)
 from pufferlib_core.errors import CheckpointError, RunError
 
 TENSORS = {"policy": {"w": np.array([[1.5, np.nan]], np.float32)}, "trainer": {"step": np.array([3], np.int64)}}
@@ -189,3 +203,120 @@ def test_two_runs_of_a_second_get_two_folders(tmp_path):
 
 def test_system_info_is_json():
     assert json.loads(json.dumps(system_info()))["cpus"] >= 1
+
+
+# --- several runs, few checkpoints --------------------------------------------------------------------------------------
+
+IDENTITY = {"env": "cartpole", "algorithm": "ppo", "seed": 0}
+
+
+def run_folder(out, name, *steps, **manifest):
+    for step in steps:
+        save(out / name, step, **IDENTITY | manifest)
+    (out / name).mkdir(parents=True, exist_ok=True)
+    return out / name
+
+
+def test_the_newest_run_that_has_a_checkpoint_is_found(tmp_path):
+    def found():
+        checkpoint, damaged = newest_checkpoint(tmp_path, "cartpole", "ppo", 0)
+        assert damaged == ()
+        return None if checkpoint is None else (checkpoint.path.parent.parent.name, checkpoint.state["steps"])
+
+    assert newest_checkpoint(tmp_path / "nowhere", "cartpole", "ppo", 0) == (None, ())
+    assert found() is None
+    stem = "cartpole-ppo-s0-20260101T000000Z"
+    for name, steps in ((stem, (5, 10)), (f"{stem}-2", (7,)), (f"{stem}-10", (6, 8))):
+        run_folder(tmp_path, name, *steps)
+        assert found() == (name, steps[-1])  # the tenth of a second comes after the second
+    run_folder(tmp_path, "cartpole-ppo-s0-20250101T000000Z", 99)
+    run_folder(tmp_path, "cartpole-ppo-s0-20270101T000000Z")  # ended before its first checkpoint
+    run_folder(tmp_path, "cartpole-ppo-s1-20280101T000000Z", 3)
+    run_folder(tmp_path, "cartpole-ppo-s0-20280101T000000Z", 3, env="cart/pole")  # its name looks the same
+    run_folder(tmp_path, "cartpole-ppo-s0-best", 3)
+    (tmp_path / "cartpole-ppo-s0-20290101T000000Z").write_text("no folder")
+    assert found() == (f"{stem}-10", 8)
+    with pytest.raises(RunError, match="cannot look for runs"):
+        newest_checkpoint(tmp_path / "cartpole-ppo-s0-20290101T000000Z", "cartpole", "ppo", 0)
+
+
+def test_what_a_run_deletes_meanwhile_is_no_damage(tmp_path, monkeypatch):
+    run = run_folder(tmp_path, "cartpole-ppo-s0-20260101T000000Z", 5)
+    load = runs.load_checkpoint
+
+    def overtaken(folder):
+        monkeypatch.setattr(runs, "load_checkpoint", load)
+        save(run, 10, **IDENTITY)
+        remove_checkpoint(folder)
+        return load(folder)
+
+    monkeypatch.setattr(runs, "load_checkpoint", overtaken)
+    checkpoint, damaged = newest_checkpoint(tmp_path, "cartpole", "ppo", 0)
+    assert checkpoint is not None
+    assert checkpoint.state["steps"] == 10
+    assert damaged == ()
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path):
+    made = [save(tmp_path, step) for step in (5, 10**12 - 1, 10**12, 3 * 10**13)]
+    assert checkpoints_of(tmp_path) == made
+    assert resolve(tmp_path) == made[-1]
+
+
+@pytest.mark.parametrize("text", ["", "../../elsewhere", "x" * 5000, "\0", "５", "9" * 400, "-1"])
+def test_a_spoilt_pointer_names_nothing(tmp_path, text):
+    kept = save(tmp_path)
+    (tmp_path / "latest").write_text(text)
+    assert marked(tmp_path, "latest") is None
+    assert resolve(tmp_path) == kept
+
+
+def test_copies_are_verified(tmp_path):
+    source = save(tmp_path / "a")
+    copy = copy_checkpoint(source, tmp_path / "b")
+    assert {f.name: f.read_bytes() for f in copy.iterdir()} == {f.name: f.read_bytes() for f in source.iterdir()}
+    with pytest.raises(CheckpointError, match="not overwritten"):
+        copy_checkpoint(source, tmp_path / "b")
+    (source / "state.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="truncated"):
+        copy_checkpoint(source, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_only_checkpoints_are_removed(tmp_path):
+    whole, changed = save(tmp_path, 5), save(tmp_path, 10)
+    link = tmp_path / "checkpoints" / "000000000007"
+    link.symlink_to(whole)
+    (changed / "notes.txt").write_text("x")
+    for folder in (link, changed, tmp_path, tmp_path / "nowhere", whole / "manifest.json"):
+        assert remove_checkpoint(folder) is False
+    assert remove_checkpoint(whole) is True
+    assert sorted(f.name for f in (tmp_path / "checkpoints").iterdir()) == [link.name, changed.name]
+    assert remove_checkpoint(link) is False
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_damage_in_the_newest_checkpoint_leads_to_the_one_before(tmp_path, data):
+    run = tmp_path / "cartpole-ppo-s0-20260101T000000Z"
+    if not run.exists():
+        run_folder(tmp_path, run.name, 5, 10)
+        mark(run, "latest", run / "checkpoints" / f"{10:012d}")
+    newest = run / "checkpoints" / f"{10:012d}"
+    path = data.draw(st.sampled_from(sorted(newest.iterdir())))
+    intact = path.read_bytes()
+    at = data.draw(st.integers(0, len(intact) - 1))
+    patch = data.draw(st.binary(min_size=1, max_size=12))
+    kinds = {"flip": intact[:at] + patch + intact[at + len(patch) :], "cut": intact[:at], "grow": intact + patch}
+    spoilt = kinds[data.draw(st.sampled_from(sorted(kinds)))]
+    try:
+        path.write_bytes(spoilt)
+        checkpoint, damaged = newest_checkpoint(tmp_path, "cartpole", "ppo", 0)
+        assert checkpoint is not None
+        assert checkpoint.state["steps"] == (10 if spoilt == intact else 5)
+        assert [path.parent.name in reason for reason in damaged] == [True] * (spoilt != intact)
+        if spoilt != intact:
+            with pytest.raises(CheckpointError):  # who names the run is not given another checkpoint silently
+                load_checkpoint(run)
+    finally:
+        path.write_bytes(intact)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pufferlib_core import check_env, include_dir, load_policy, train
+from pufferlib_core import check_env, include_dir, load_policy, replay, train
 from pufferlib_core.adapters.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from pufferlib_core.adapters.pettingzoo import PettingZooParallel
 from pufferlib_core.config import option
@@ -189,8 +191,10 @@ def test_nan_of_an_environment_stops_the_run_and_names_it(tmp_path):
     options = {"train": {"num_envs": 32}, "ppo": {"horizon": 16, "minibatch": 128}, "ladder": {"nan_at": 2}}
     with pytest.raises(NonFiniteError, match=r"ladder: NaN or infinity in the observation of environment \d+ at row \d+"):
         train("ladder_module:SPEC", timesteps=4096, options=options, out=str(tmp_path))
-    bundle = next(tmp_path.glob("*/failure"))
-    assert np.isnan(np.load(bundle / "segment.npz")["obs"]).any()
+    bundle = next(tmp_path.glob("*/nonfinite"))
+    error = json.loads((bundle / "nonfinite.json").read_text())["error"]
+    with pytest.raises(NonFiniteError, match=re.escape(error) + "$"):
+        replay(bundle)
 
 
 def test_a_mask_that_allows_nothing_stops_the_run(tmp_path):

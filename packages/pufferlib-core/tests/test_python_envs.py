@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from envs_by_name import Fetch
-from pufferlib_core import check_env, evaluate, make_vec, train
+from pufferlib_core import check_env, evaluate, make_vec, replay, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.collect import collect
-from pufferlib_core.errors import ConfigError, EnvError, NonFiniteError, ShapeError, SpaceError
+from pufferlib_core.errors import CheckpointError, ConfigError, EnvError, NonFiniteError, ShapeError, SpaceError
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, from_gymnasium
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import env_spec, vectorize
+from states_by_name import SavedLine
 
 LIMIT = 9
 
@@ -305,6 +307,24 @@ def test_nan_stops_the_run_and_names_the_place(tmp_path, user_module):
     options = {"train": {"num_envs": 4}, "ppo": {"horizon": 16, "minibatch": 64}}
     with pytest.raises(NonFiniteError, match=r"broken: NaN or infinity in the reward of environment \d at row \d"):
         train("user_module:Broken", timesteps=512, options=options, out=str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"cannot go on from a saved state .*, so that its steps cannot be repeated"):
+        replay(next(tmp_path.glob("*/nonfinite")))
+
+
+def test_environments_that_give_their_states_repeat_what_stopped_the_run(tmp_path, user_module):
+    class BrokenSaved(SavedLine):
+        def step(self, action):
+            obs, reward, *rest = super().step(action)
+            return obs, np.nan if self.steps == 3 else reward, *rest
+
+    user_module.BrokenSaved = BrokenSaved
+    options = {"train": {"num_envs": 4}, "ppo": {"horizon": 16, "minibatch": 64}}
+    with pytest.raises(NonFiniteError, match="in the reward of environment"):
+        train("user_module:BrokenSaved", timesteps=512, options=options, out=str(tmp_path))
+    bundle = next(tmp_path.glob("*/nonfinite"))
+    error = json.loads((bundle / "nonfinite.json").read_text())["error"]
+    with pytest.raises(NonFiniteError, match=re.escape(error) + "$"):
+        replay(bundle)
 
 
 @pytest.mark.parametrize(("name", "config"), [("cartpole", {"max_steps": 20}), ("pendulum", {"max_steps": 9})])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from pufferlib_core.loggers import origin
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -23,6 +24,7 @@ class Dashboard:
         self._next = 0.0
         self._latency: list[float] = []  # seconds of an environment step, by update
         self._split = [0.0, 0.0]
+        self._evaluation: tuple[int, float] | None = None  # steps and mean return of the last one
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Opens the display."""
@@ -30,12 +32,16 @@ class Dashboard:
         self._horizon = run[run["algorithm"]]["horizon"]
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
+        if said := origin(run):
+            self._console.print(said, markup=False, highlight=False)
 
     def write(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Takes over the metrics of an update."""
         self._latency.append(metrics["time/collect"] / self._horizon)
         self._split[0] += metrics["time/collect"]
         self._split[1] += metrics["time/update"]
+        if "eval/return_mean" in metrics:
+            self._evaluation = steps, metrics["eval/return_mean"]
         now = time.monotonic()
         if now < self._next or self._live is None:
             self._last = (steps, metrics)
@@ -73,6 +79,9 @@ class Dashboard:
             ("update", f"{self._split[1] / spent:.0%}", "entropy", _number(metrics["losses/entropy"], 4)),
             ("elapsed", f"{metrics['time/elapsed']:.2f} s", "approx. KL", _number(metrics["losses/approx_kl"], 4)),
         ]
+        if self._evaluation is not None:
+            at, mean = self._evaluation
+            rows.append(("evaluated at", f"{at:,}", "evaluation return", _number(mean)))
         for row in rows:
             table.add_row(*row)
         return table

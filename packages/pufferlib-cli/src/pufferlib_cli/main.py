@@ -85,7 +85,8 @@ rank: flags > environment variables > --config > preset of the environment > def
 examples:
   puffer train cartpole
   puffer train pendulum --seed 3 --timesteps 200000 --ppo.learning_rate 3e-4
-  puffer train --resume runs/cartpole-ppo-s0-20260101T000000Z"""
+  puffer train --resume runs/cartpole-ppo-s0-20260101T000000Z
+  puffer train cartpole --checkpoint-every 50000 --resume auto      (the same line again after a crash goes on)"""
     sub = _command(commands, "train", "train a policy", epilog)
     sub.add_argument("env", metavar="ENV", nargs="?", help="environment: a native name or module:factory")
     sub.add_argument("--algorithm", help="default: ppo")
@@ -95,8 +96,16 @@ examples:
     sub.add_argument("--threads", metavar="N", help="of the C core")
     sub.add_argument("--seed", metavar="S", help="default: 0")
     sub.add_argument("--config", metavar="FILE.toml", help="settings by section")
-    sub.add_argument("--resume", metavar="PATH", help="checkpoint or run folder to continue, with its settings")
+    sub.add_argument(
+        "--resume",
+        metavar="PATH",
+        help="checkpoint or run folder to continue, with its settings; auto: the newest run of ENV, algorithm and seed "
+        "under --out that has a checkpoint that loads, or a new one",
+    )
     sub.add_argument("--checkpoint-every", metavar="STEPS", help="environment steps between checkpoints")
+    sub.add_argument("--keep", metavar="N", help="newest checkpoints that stay, besides best; default: all")
+    sub.add_argument("--evaluate-every", metavar="STEPS", help="environment steps between evaluations; best goes by them")
+    sub.add_argument("--evaluate-episodes", metavar="N", help="episodes of an evaluation; default: 100")
     sub.add_argument("--out", metavar="DIR", help="where run folders go; default: runs")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pufferlib_core.errors import PufferError
     from pufferlib_core.loops.api import load_policy, train
     from pufferlib_core.loops.evaluate import evaluate
+    from pufferlib_core.loops.replay import replay
     from pufferlib_core.native import gae, minibatches, vtrace
     from pufferlib_core.policies import PolicySpec
     from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiBinary, MultiDiscrete, Tuple
@@ -33,6 +34,7 @@ _WHERE = {
     "load_policy": "loops.api",
     "train": "loops.api",
     "evaluate": "loops.evaluate",
+    "replay": "loops.replay",
     "gae": "native",
     "minibatches": "native",
     "vtrace": "native",
@@ -83,6 +85,7 @@ __all__ = [
     "load_policy",
     "make_vec",
     "minibatches",
+    "replay",
     "save_checkpoint",
     "source_dir",
     "train",

@@ -40,8 +40,17 @@ class JsonlLogger:
         self._file.close()
 
 
+def origin(run: Mapping[str, Any]) -> str:
+    """One line on what a run continues, from what `Logger.start` receives; empty where there is nothing to say."""
+    if run.get("resumed_from") is not None:
+        return f"continues {run['resumed_from']}"
+    if run.get("resume") is not None:
+        return f"starts anew: {run.get('out')} holds no checkpoint of this environment, algorithm and seed to continue"
+    return ""
+
+
 class ConsoleLogger:
-    """Plain lines, at most one each `every` seconds of the run's time."""
+    """Plain lines, at most one each `every` seconds of the run's time, and one for each evaluation."""
 
     def __init__(self, file: IO[str] | None = None, every: float = 1.0) -> None:
         self._file = file if file is not None else sys.stdout
@@ -49,11 +58,20 @@ class ConsoleLogger:
         self._next = 0.0
 
     def start(self, run: Mapping[str, Any]) -> None:
-        """Says what runs."""
+        """Says what runs, and what it continues."""
         print(f"training {run.get('env')} with {run.get('algorithm')} on {run.get('backend')}", file=self._file)
+        if said := origin(run):
+            print(said, file=self._file, flush=True)
 
     def write(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Prints a line if it is time."""
+        if "eval/return_mean" in metrics:
+            print(
+                f"{steps:>10} steps  evaluation: return {metrics['eval/return_mean']:.2f} +- {metrics['eval/return_std']:.2f} "
+                f"over {metrics['eval/episodes']:.0f} episodes",
+                file=self._file,
+                flush=True,
+            )
         elapsed = metrics.get("time/elapsed", 0.0)
         if elapsed < self._next:
             return

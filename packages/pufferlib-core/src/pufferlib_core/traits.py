@@ -203,7 +203,7 @@ class Logger(Protocol):
     """Receives the metrics of a run."""
 
     def start(self, run: Mapping[str, Any]) -> None:
-        """Called once with the resolved settings."""
+        """Called once with the resolved settings, `run_dir`, and where it was given `resume` and `resumed_from`."""
 
     def write(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Called after each update."""

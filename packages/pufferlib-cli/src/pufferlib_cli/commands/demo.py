@@ -13,7 +13,8 @@ import numpy as np
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
 from pufferlib_core.loops.api import opened, policy_of
-from pufferlib_core.loops.evaluate import Player, trained_env
+from pufferlib_core.loops.evaluate import trained_env
+from pufferlib_core.loops.play import Player
 from pufferlib_core.seeding import STREAM_SAMPLE
 from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
 from pufferlib_core.traits import EnvSpec, Keys

@@ -6,6 +6,9 @@ import argparse
 import json
 import signal
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 from pufferlib_core.config import load_toml, merge, nest
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.loggers import ConsoleLogger
-from pufferlib_core.loops.api import train
+from pufferlib_core.loops.api import AUTO, SHORTHANDS, train
 from pufferlib_core.traits import Logger, Progress
 from pufferlib_core.vector import env_spec
 
@@ -39,6 +42,14 @@ class Interrupt:
         self.came = True
 
 
+@contextmanager
+def readable_warnings() -> Iterator[None]:
+    """Warnings as one line each, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"puffer train: warning: {message}", file=sys.stderr)
+        yield
+
+
 def settings(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """Settings of a run by rank: flags, variables, file. The preset and the defaults come below."""
     file = {} if args.config is None else nest(load_toml(Path(args.config)))
@@ -53,7 +64,7 @@ def settings(args: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     if args.seed is not None:
         flags["seed"] = options.whole(args.seed, "--seed")
     train_flags = flags.setdefault("train", {})
-    for name in ("timesteps", "num_envs", "threads", "checkpoint_every"):
+    for name in SHORTHANDS:
         if getattr(args, name) is not None:
             train_flags[name] = options.whole(getattr(args, name), f"--{name.replace('_', '-')}")
     if "timesteps" in train_flags and "stop_return" not in train_flags:
@@ -65,7 +76,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Trains; prints a summary, or with --json one object."""
     given = settings(args, rest)
     env = given.pop("env", None)
-    if env is None and args.resume is None:
+    if env is None and args.resume in (None, AUTO):
         raise ConfigError("name an environment (puffer list shows them), or give --resume PATH")
     logger: Logger
     if not args.json and sys.stdout.isatty():
@@ -77,9 +88,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     interrupt = Interrupt()
     before = signal.signal(signal.SIGINT, interrupt.handle)
     try:
-        result = train(env, options=given, resume=args.resume, loggers=[logger], callbacks=[interrupt])
+        with readable_warnings():
+            result = train(env, options=given, resume=args.resume, loggers=[logger], callbacks=[interrupt])
     finally:
         signal.signal(signal.SIGINT, before)
+    if result.summary["resumed_from"] == result.summary["checkpoint"]:
+        said = f"{result.run_dir} is complete ({result.summary['steps']:,} steps): nothing to do; --timesteps N goes on"
+        print(said, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result.summary))
     else:

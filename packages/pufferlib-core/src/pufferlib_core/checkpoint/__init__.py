@@ -1,6 +1,30 @@
 """Checkpoints and run folders: written atomically, verified on loading, never overwritten."""
 
-from pufferlib_core.checkpoint.files import Checkpoint, load_checkpoint, reading, resolve, save_checkpoint
-from pufferlib_core.checkpoint.runs import create_run, mark, system_info
+from pufferlib_core.checkpoint.files import (
+    Checkpoint,
+    checkpoints_of,
+    copy_checkpoint,
+    load_checkpoint,
+    marked,
+    reading,
+    remove_checkpoint,
+    resolve,
+    save_checkpoint,
+)
+from pufferlib_core.checkpoint.runs import create_run, mark, newest_checkpoint, system_info
 
-__all__ = ["Checkpoint", "create_run", "load_checkpoint", "mark", "reading", "resolve", "save_checkpoint", "system_info"]
+__all__ = [
+    "Checkpoint",
+    "checkpoints_of",
+    "copy_checkpoint",
+    "create_run",
+    "load_checkpoint",
+    "mark",
+    "marked",
+    "newest_checkpoint",
+    "reading",
+    "remove_checkpoint",
+    "resolve",
+    "save_checkpoint",
+    "system_info",
+]

@@ -9,6 +9,7 @@ import hashlib
 import json
 import operator
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ KIND = "pufferlib-checkpoint"
 MANIFEST = "manifest.json"
 STATE = "state.json"
 TEMPORARY = ".writing-"
+DOOMED = ".deleting-"
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 # From a schema to the next one: functions of the manifest, applied in turn.
@@ -58,23 +60,70 @@ def save_checkpoint(
     Raises:
         CheckpointError: if it exists, or the folder cannot be written (full, read-only); what was there is intact.
     """
-    parent = run_dir / "checkpoints"
-    final = parent / f"{step:012d}"
+    contents = {f"{name}.safetensors": tensor_bytes(tensors) for name, tensors in files.items()}
+    contents[STATE] = _canonical(state)
+    sealed = dict(manifest) | {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "step": step,
+        "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
+    }
+    contents[MANIFEST] = seal(sealed)
+    return _publish(run_dir / "checkpoints" / f"{step:012d}", contents)
+
+
+def copy_checkpoint(source: Path, run_dir: Path) -> Path:
+    """Copies a checkpoint, which is verified first, into another run: all of it, or nothing.
+
+    Raises:
+        CheckpointError: if it is damaged, exists there already, or the folder cannot be written.
+    """
+    checkpoint = load_checkpoint(source)
+    names = [*checkpoint.manifest["files"], MANIFEST]
+    contents = {name: _read(checkpoint.path / name) for name in names}
+    return _publish(run_dir / "checkpoints" / checkpoint.path.name, contents)
+
+
+def remove_checkpoint(folder: Path) -> bool:
+    """Deletes a checkpoint folder: it is there whole, or under another name, so that no reader finds a part of it.
+
+    Returns:
+        False, and nothing is deleted, if it is a link or holds anything but what its manifest names.
+
+    Raises:
+        CheckpointError: if it cannot be deleted.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        known = {MANIFEST, *_read_manifest(folder / MANIFEST)["files"]}
+    except (CheckpointError, KeyError, TypeError):
+        return False
+    try:
+        if {entry.name for entry in folder.iterdir()} != known:
+            return False
+        doomed = folder.with_name(f"{DOOMED}{folder.name}")
+        os.rename(folder, doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise CheckpointError(f"cannot delete {folder}: {error.strerror or error}") from error
+    return True
+
+
+def checkpoints_of(run_dir: Path) -> list[Path]:
+    """The checkpoint folders of a run, whole or damaged, by steps."""
+    found = run_dir.glob("checkpoints/[0-9]*")
+    return sorted((folder for folder in found if folder.name.isdecimal()), key=lambda folder: int(folder.name))
+
+
+def _publish(final: Path, contents: Mapping[str, bytes]) -> Path:
+    """Makes a folder of these files: all of them, or nothing."""
     if final.exists():
         raise CheckpointError(f"{final} exists; checkpoints are not overwritten")
-    temporary = None
+    parent, temporary = final.parent, None
     try:
         parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=parent))
-        contents = {f"{name}.safetensors": _tensor_bytes(tensors) for name, tensors in files.items()}
-        contents[STATE] = _canonical(state)
-        sealed = dict(manifest) | {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "step": step,
-            "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
-        }
-        contents[MANIFEST] = _canonical(sealed | {"digest": _digest(sealed)})
         for name, data in contents.items():
             _write_synced(temporary / name, data)
         _sync_folder(temporary)
@@ -112,7 +161,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if name == STATE:
             state = _parse(data, folder / name)
         elif name.endswith(".safetensors"):
-            files[name.removesuffix(".safetensors")] = _tensors(data, folder / name)
+            files[name.removesuffix(".safetensors")] = read_tensors(data, folder / name)
     return Checkpoint(folder, manifest, files, state)
 
 
@@ -125,7 +174,7 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is sealed but not what this version writes ({error!r})") from error
 
 
@@ -141,15 +190,22 @@ def resolve(path: Path) -> Path:
         raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
     if not path.is_dir():
         raise CheckpointError(f"{path}: a checkpoint is a folder (with {MANIFEST}), or a run folder")
-    pointer = path / "latest"
-    if pointer.is_file():
-        named = path / "checkpoints" / pointer.read_text(errors="replace").strip()
-        if (named / MANIFEST).is_file():
-            return named
-    complete = sorted(folder.parent for folder in path.glob(f"checkpoints/[0-9]*/{MANIFEST}"))
+    latest = marked(path, "latest")
+    if latest is not None and (latest / MANIFEST).is_file():
+        return latest
+    complete = [folder for folder in checkpoints_of(path) if (folder / MANIFEST).is_file()]
     if not complete:
         raise CheckpointError(f"{path}: holds no checkpoint (no {MANIFEST}, no checkpoints/ with one)")
     return complete[-1]
+
+
+def marked(run_dir: Path, name: str) -> Path | None:
+    """The checkpoint folder that `latest` or `best` of a run names; None where it names none."""
+    try:
+        text = (run_dir / name).read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return run_dir / "checkpoints" / text if re.fullmatch("[0-9]{1,20}", text) else None
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -164,19 +220,26 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(handle)
         _write_synced(Path(name), data)
         os.replace(name, path)
+        _sync_folder(path.parent)
     except OSError as error:
         if name:
             Path(name).unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _tensor_bytes(tensors: Tensors) -> bytes:
+def tensor_bytes(tensors: Tensors) -> bytes:
+    """The bytes of a safetensors file."""
     from safetensors.numpy import save
 
     return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
-def _tensors(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_tensors(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: if it is none, naming `path`.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -188,6 +251,24 @@ def _tensors(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _canonical(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, indent=1).encode()
+
+
+def seal(values: Mapping[str, Any]) -> bytes:
+    """JSON text with a digest of itself."""
+    return _canonical(dict(values) | {"digest": _digest(dict(values))})
+
+
+def unseal(data: bytes, path: Path) -> dict[str, Any]:
+    """The values of a sealed text.
+
+    Raises:
+        CheckpointError: if it is not what was sealed, naming `path`.
+    """
+    values = _parse(data, path)
+    # The bytes must be those that were written: JSON alone would accept a changed space or case.
+    if values.get("digest") != _digest(values) or data != _canonical(values):
+        raise CheckpointError(f"{path}: its digest does not match: corrupted")
+    return values
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -205,7 +286,7 @@ def _read(path: Path) -> bytes:
 def _parse(data: bytes, path: Path) -> dict[str, Any]:
     try:
         values = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not JSON ({error}): corrupted or truncated?") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: must hold a JSON object")
@@ -222,9 +303,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: schema {schema!r} is not a version number: corrupted?")
     if schema > SCHEMA:
         raise CheckpointError(f"{path}: schema {schema} was written by a newer version; this one reads up to {SCHEMA}")
-    # The bytes must be those that were written: JSON alone would accept a changed space or case.
-    if manifest.get("digest") != _digest(manifest) or data != _canonical(manifest):
-        raise CheckpointError(f"{path}: its digest does not match: corrupted")
+    unseal(data, path)
     for version in range(schema, SCHEMA):
         manifest = MIGRATIONS[version](manifest)
     return manifest

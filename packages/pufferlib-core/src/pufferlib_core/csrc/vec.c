@@ -397,6 +397,15 @@ int puf_vec_save(const puf_vec *vec, int32_t i, void *record) {
     return PUF_OK;
 }
 
+int puf_vec_save_all(const puf_vec *vec, void *records) {
+    if (vec == NULL) { return PUF_EINVAL; }
+    int status = PUF_OK;
+    for (int32_t i = 0; i < vec->n && status == PUF_OK; i++) {
+        status = puf_vec_save(vec, i, records == NULL ? NULL : (unsigned char *)records + (size_t)i * puf_vec_record_bytes(vec));
+    }
+    return status;
+}
+
 int puf_vec_load(puf_vec *vec, int32_t i, const void *record) {
     if (vec == NULL || record == NULL || i < 0 || i >= vec->n) { return PUF_EINVAL; }
     record_tail tail;

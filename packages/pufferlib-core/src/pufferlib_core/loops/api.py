@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pufferlib_core.backends import backend_specs, get_backend
-from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, reading
 from pufferlib_core.config import from_dict, nest
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loggers import JsonlLogger
-from pufferlib_core.loops.onpolicy import Run, loop, summary
+from pufferlib_core.loops.episodes import Episodes
+from pufferlib_core.loops.onpolicy import Run, complete, loop, summary
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.traits import Callback, Logger
+
+AUTO = "auto"  # what `resume` may be besides a path
+SHORTHANDS = ("timesteps", "num_envs", "threads", "checkpoint_every", "keep", "evaluate_every", "evaluate_episodes")
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,13 @@ def train(
     Args:
         env: name of the environment; may be left out when resuming.
         options: settings by section, dotted or nested: `{"ppo.gamma": 0.98, "train": {"num_envs": 128}}`.
-        resume: checkpoint or run folder to continue; its settings apply, `options` and `settings` change them.
+        resume: checkpoint or run folder to continue; its settings apply, `options` and `settings` change them. "auto":
+            the newest run of this environment, algorithm and seed in `out` that has a checkpoint that loads (damaged
+            ones are passed over with a warning); if that run is complete, nothing is done; if there is none, a new one.
         loggers: receive metrics besides the run's own metrics.jsonl.
         callbacks: called with a `Progress` after each update; one that returns True stops the run.
         **settings: `algorithm`, `backend`, `seed`, `out`, and as shorthands `timesteps` (explicit, it switches early
-            stopping off), `num_envs`, `threads` and `checkpoint_every`.
+            stopping off), `num_envs`, `threads`, `checkpoint_every`, `keep`, `evaluate_every` and `evaluate_episodes`.
 
     Returns:
         Summary and folders.
@@ -57,9 +64,7 @@ def train(
     """
     begin = time.perf_counter()
     given = nest(options or {}) | ({} if env is None else {"env": env})
-    shorthands = {
-        name: settings.pop(name) for name in ("timesteps", "num_envs", "threads", "checkpoint_every") if name in settings
-    }
+    shorthands = {name: settings.pop(name) for name in SHORTHANDS if name in settings}
     chosen: dict[str, Any] = {name: value for name, value in shorthands.items() if value is not None}
     if "timesteps" in chosen:
         chosen["stop_return"] = None
@@ -67,29 +72,67 @@ def train(
     given |= {name: str(value) if isinstance(value, Path) else value for name, value in settings.items() if value is not None}
     if section:
         given["train"] = section
-    checkpoint = None if resume is None else load_checkpoint(resume)
-    if checkpoint is not None and env is not None and checkpoint.manifest.get("env") != env:
-        raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {env}")
-    base: dict[str, Any] = {}
-    if checkpoint is not None:
-        with reading(checkpoint.path):  # an absent stop_return means none, not the preset's
-            base = checkpoint.state["settings"]
-            base = base | {"train": {"stop_return": None} | base["train"]}
-    resolved, spec, algorithm = resolve(base, given)
+    checkpoint = _origin(resume, given)
+    resolved, spec, algorithm = resolve(base_settings(checkpoint), given)
+    if resume == AUTO and checkpoint is not None:
+        episodes = _episodes(checkpoint)
+        if complete(resolved, int(checkpoint.path.name), episodes):
+            session = {"seconds": 0.0, "steps": 0, "startup_seconds": time.perf_counter() - begin}
+            return _result(summary(resolved, checkpoint.path, episodes, session, checkpoint.path))
     run = Run(resolved, spec, algorithm, checkpoint)
-    run.describe()
+    run.open()
     everywhere: list[Logger] = [JsonlLogger(run.dir / "metrics.jsonl"), *loggers]
     try:
         for logger in everywhere:
-            logger.start(resolved.to_dict() | {"run_dir": str(run.dir)})
+            where = {"run_dir": str(run.dir), "resume": resume, "resumed_from": run.resumed_from}
+            logger.start(resolved.to_dict() | {name: None if at is None else str(at) for name, at in where.items()})
         startup = time.perf_counter() - begin
         session = loop(run, everywhere, callbacks)
     finally:
         for logger in everywhere:
             logger.close()
         run.vec.close()
-    result = summary(run, session, startup)
-    return TrainResult(result, run.dir, Path(result["checkpoint"]), Path(result["best_checkpoint"]))
+    session["startup_seconds"] = startup
+    return _result(summary(resolved, run.checkpoint(), run.episodes, session, run.resumed_from))
+
+
+def _result(summary: dict[str, Any]) -> TrainResult:
+    run_dir, last, best = (Path(summary[name]) for name in ("run_dir", "checkpoint", "best_checkpoint"))
+    return TrainResult(summary, run_dir, last, best)
+
+
+def _origin(resume: str | Path | None, given: dict[str, Any]) -> Checkpoint | None:
+    """The checkpoint that a run begins from; with "auto", `given` then says where, so that a moved folder stays in use."""
+    if resume is None:
+        return None
+    if resume != AUTO:
+        checkpoint = load_checkpoint(resume)
+        if checkpoint.manifest.get("env") != given.get("env", checkpoint.manifest.get("env")):
+            raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {given['env']}")
+        return checkpoint
+    settings, _, _ = resolve(given)
+    given["out"] = settings.out
+    found, damaged = newest_checkpoint(Path(settings.out), settings.env, settings.algorithm, settings.seed)
+    for reason in damaged:
+        warnings.warn(f"passed over a damaged checkpoint: {reason}", stacklevel=3)
+    return found
+
+
+def base_settings(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """The settings that a checkpoint brings; an absent stop_return means none, not the preset's."""
+    if checkpoint is None:
+        return {}
+    with reading(checkpoint.path):
+        settings = checkpoint.state["settings"]
+        return dict(settings) | {"train": {"stop_return": None} | settings["train"]}
+
+
+def _episodes(checkpoint: Checkpoint) -> Episodes:
+    """Those up to a checkpoint."""
+    episodes = Episodes()
+    with reading(checkpoint.path):
+        episodes.load(checkpoint.state["episodes"])
+    return episodes
 
 
 def load_policy(

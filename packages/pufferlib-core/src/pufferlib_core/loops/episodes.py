@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from typing import Any
 
@@ -50,7 +51,23 @@ class Episodes:
         return {"count": self.count, "returns": list(self.returns), "lengths": list(self.lengths)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restores `state`."""
-        self.count = state["count"]
-        self.returns.extend(state["returns"])
-        self.lengths.extend(state["lengths"])
+        """Restores `state`.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is none.
+        """
+        self.count = counted(state["count"])
+        self.returns.extend(float(value) for value in state["returns"])
+        self.lengths.extend(counted(value) for value in state["lengths"])
+
+
+def counted(value: Any) -> int:
+    """A number of steps or episodes as a file holds it.
+
+    Raises:
+        TypeError, ValueError: if it is none, or more than 64 bits with a sign hold.
+    """
+    number = operator.index(value)
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"{number} is not a count")
+    return number

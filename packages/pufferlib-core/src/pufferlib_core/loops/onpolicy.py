@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pufferlib_core.algorithms import AlgorithmSpec
 from pufferlib_core.backends import get_backend
-from pufferlib_core.checkpoint import Checkpoint, create_run, mark, reading, save_checkpoint, system_info
+from pufferlib_core.checkpoint import (
+    Checkpoint,
+    copy_checkpoint,
+    create_run,
+    mark,
+    marked,
+    reading,
+    remove_checkpoint,
+    save_checkpoint,
+    system_info,
+)
 from pufferlib_core.checkpoint.files import write_atomically
 from pufferlib_core.config import dumps_toml
 from pufferlib_core.errors import CheckpointError, NonFiniteError, RunError
-from pufferlib_core.loops.episodes import WINDOW, Episodes
+from pufferlib_core.loops.episodes import WINDOW, Episodes, counted
+from pufferlib_core.loops.nonfinite import COLLECT, UPDATE, Contents, save_bundle
+from pufferlib_core.loops.play import play
 from pufferlib_core.loops.settings import Settings
 from pufferlib_core.native import Pool, default_threads
 from pufferlib_core.policies import PolicySpec
@@ -25,7 +37,7 @@ from pufferlib_core.vector import vectorize
 
 
 class Run:
-    """One training run: everything that changes while it goes on.
+    """One training run: everything that changes while it goes on. It has no folder until `open`.
 
     Args:
         settings: resolved.
@@ -50,18 +62,23 @@ class Run:
         self.segment = self.vec.allocate(settings.options.horizon, self.policy_spec.carry)
         self.episodes = Episodes()
         self.steps = 0  # of all environments together
-        self.best = -math.inf
+        self.best = -math.inf  # of evaluations, or of the last episodes at checkpoints
+        self.best_steps: int | None = None  # of the checkpoint that had it
+        self.best_by = "evaluation" if settings.train.evaluate_every else "training"
+        self._best_before: Path | None = None  # that checkpoint, of the run that this one continues
+        self.evaluation: dict[str, float] | None = None  # of the policy as it is now
+        self.resumed_from = None if resume is None else resume.path
+        self.phase = COLLECT
         if resume is None:
             self._first(self.vec.reset())
         else:
             self._restore(resume)
-        if env.table is None:
-            self.vec.state()  # what cannot be saved is found now, and not at the first checkpoint
         self.engine.push()
         self.engine.load(self.state)
         self.start_steps = self.steps
-        self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)
+        self.before = self.contents()  # what cannot be saved is found now, and not at the first checkpoint
         self.last: Path | None = None
+        self._written: list[Path] = []  # checkpoints in the folder, by steps
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.manifest.get("space_fingerprint") != self.policy_spec.space_fingerprint:
@@ -72,8 +89,12 @@ class Run:
         with reading(checkpoint.path):
             envs, saved = checkpoint.files["envs"], checkpoint.files["policy"] | checkpoint.files["trainer"]
             held = len(envs["obs"]) // self.env.agents
-            self.steps, best = checkpoint.state["steps"], checkpoint.state["best"]
-            self.best = best if best is not None else -math.inf
+            self.steps, best = counted(checkpoint.state["steps"]), checkpoint.state["best"]
+            if best is not None and checkpoint.state.get("best_by", "training") == self.best_by:
+                self.best, at = float(best), checkpoint.state.get("best_steps")
+                self.best_steps = None if at is None else counted(at)
+            if self.best_steps is not None:
+                self._best_before = checkpoint.path.with_name(f"{self.best_steps:012d}")
             self.episodes.load(checkpoint.state["episodes"])
         if held != self.settings.train.num_envs:
             raise CheckpointError(
@@ -96,20 +117,26 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether the run has all its steps, or has reached its goal."""
-        goal = self.settings.train.stop_return
-        reached = goal is not None and len(self.episodes.returns) == WINDOW and self.episodes.return_mean >= goal
-        return self.steps >= self.settings.train.timesteps or reached
+        return complete(self.settings, self.steps, self.episodes)
+
+    def open(self) -> None:
+        """Makes the folder of the run, with config.toml and system.json."""
+        settings = self.settings
+        self.dir = create_run(Path(settings.out), settings.env, settings.algorithm, settings.seed)
+        write_atomically(self.dir / "config.toml", dumps_toml(settings.to_dict()).encode())
+        write_atomically(self.dir / "system.json", (json.dumps(system_info(), indent=1) + "\n").encode())
 
     def advance(self) -> dict[str, float]:
         """Collects a segment and updates; returns the metrics."""
+        self.before = self.contents()
+        self.evaluation = None
         begin = time.perf_counter()
+        self.phase = COLLECT
         finished = self.engine.collect(self.vec, self.segment, self.steps // self.vec.rows)
         self.episodes.add(self.segment, finished)
         middle = time.perf_counter()
-        fraction = min(1.0, self.steps / self.settings.train.timesteps)
-        self.state, metrics = self.algorithm.update(
-            self.engine, self.state, self.segment, self.settings.options, fraction=fraction
-        )
+        self.phase = UPDATE
+        metrics = self.update()
         self.segment.roll()
         self.steps += self.segment.rows
         metrics["episode/return_mean"] = self.episodes.return_mean
@@ -119,31 +146,49 @@ class Run:
         metrics["time/update"] = time.perf_counter() - middle
         return metrics
 
-    def checkpoint(self) -> Path:
-        """Saves the run as it stands, between two updates; the same step twice gives the same folder."""
-        if self.last is not None and self.last.name == f"{self.steps:012d}":
-            return self.last
-        improved = not math.isnan(self.episodes.return_mean) and self.episodes.return_mean > self.best
-        self.best = max(self.best, self.episodes.return_mean) if improved else self.best
+    def update(self) -> dict[str, float]:
+        """Learns from the segment; returns the losses."""
+        fraction = min(1.0, self.steps / self.settings.train.timesteps)
+        self.state, metrics = self.algorithm.update(
+            self.engine, self.state, self.segment, self.settings.options, fraction=fraction
+        )
+        return metrics
+
+    def due(self, every: int) -> bool:
+        """Whether the last update reached or passed a multiple of `every` steps; with 0 never."""
+        return every > 0 and self.steps // every > (self.steps - self.segment.rows) // every
+
+    def evaluate(self) -> dict[str, float]:
+        """Plays on environments of its own with the current policy; returns metrics. Nothing of the run changes."""
+        train, begin = self.settings.train, time.perf_counter()
+        scores = play(
+            self.engine.policy, self.env, episodes=train.evaluate_episodes, seed=self.settings.seed, greedy=True
+        )  # fmt: skip
+        self.evaluation = {f"eval/{name.removeprefix('episode_')}": float(value) for name, value in scores.items()}
+        return self.evaluation | {"time/evaluate": time.perf_counter() - begin}
+
+    def contents(self) -> Contents:
+        """Copies of what a checkpoint holds of the run as it stands, between two updates."""
         self.engine.pull()
         state = self.vec.state() | {"obs": self.vec.tree.plain(self.segment.obs[0])}
         if self.segment.action_mask is not None:
             state["action_mask"] = self.segment.action_mask[0]
         if self.segment.carry is not None:
             state["carry"] = self.segment.carry[0]
+        files = {"policy": {}, "trainer": {}, "envs": {name: array.copy() for name, array in state.items()}}
         acting = self.policy_spec.acting_names(self.state)
-        policy = {name: array for name, array in self.state.items() if name in acting}
-        trainer = {name: array for name, array in self.state.items() if name not in acting}
-        self.last = save_checkpoint(
-            self.dir,
-            self.steps,
-            files={"policy": policy, "trainer": trainer, "envs": state},
-            state={
-                "steps": self.steps,
-                "best": self.best if math.isfinite(self.best) else None,
-                "episodes": self.episodes.state(),
-                "settings": self.settings.to_dict(),
-            },
+        for name, array in self.state.items():
+            files["policy" if name in acting else "trainer"][name] = array.copy()
+        best = {"best": self.best if math.isfinite(self.best) else None, "best_steps": self.best_steps, "best_by": self.best_by}
+        return Contents(self.steps, files, {"steps": self.steps, "episodes": self.episodes.state()} | best)
+
+    def save(self, folder: Path, contents: Contents) -> Path:
+        """Writes a checkpoint below a folder."""
+        return save_checkpoint(
+            folder,
+            contents.steps,
+            files=contents.files,
+            state=contents.state | {"settings": self.settings.to_dict()},
             manifest={
                 "env": self.settings.env,
                 "algorithm": self.settings.algorithm,
@@ -156,30 +201,53 @@ class Run:
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         )
+
+    def checkpoint(self) -> Path:
+        """Saves the run as it stands, between two updates; the same step twice gives the same folder."""
+        if self.last is not None and self.last.name == f"{self.steps:012d}":
+            return self.last
+        if self.best_by == "training":
+            score = self.episodes.return_mean
+        else:
+            score = math.nan if self.evaluation is None else self.evaluation["eval/return_mean"]
+        improved = score > self.best  # NaN is not
+        if improved:
+            self.best, self.best_steps = score, self.steps
+        self.last = self.save(self.dir, self.contents())
+        self._written.append(self.last)
         mark(self.dir, "latest", self.last)
         if improved or not (self.dir / "best").exists():
-            mark(self.dir, "best", self.last)
+            mark(self.dir, "best", self.last if improved else self._inherited() or self.last)
+        self._forget()
         return self.last
 
-    def describe(self) -> None:
-        """Writes config.toml and system.json."""
-        import json
+    def _inherited(self) -> Path | None:
+        """A copy of the best checkpoint of the run that this one continues, where that is still the best."""
+        if self._best_before is None or self.best_steps == self.steps:
+            return None
+        try:
+            copy = copy_checkpoint(self._best_before, self.dir)
+        except CheckpointError as error:
+            warnings.warn(f"the best checkpoint so far cannot be taken over ({error}); best begins anew", stacklevel=3)
+            self.best, self.best_steps = -math.inf, None
+            return None
+        self._written.insert(0, copy)
+        return copy
 
-        write_atomically(self.dir / "config.toml", dumps_toml(self.settings.to_dict()).encode())
-        write_atomically(self.dir / "system.json", (json.dumps(system_info(), indent=1) + "\n").encode())
-
-    def save_failure(self, error: NonFiniteError) -> Path:
-        """Writes what reproduces a NaN: the segment, the state and the message."""
-        self.engine.pull()
-        folder = self.dir / "failure"
-        folder.mkdir(exist_ok=True)
-        arrays = {name: getattr(self.segment, name) for name in ("obs", "action", "logprob", "value", "next_value", "reward",
-                                                                 "terminated", "truncated", "valid")}  # fmt: skip
-        np.savez_compressed(folder / "segment.npz", **arrays)
-        np.savez_compressed(folder / "state.npz", **self.state)  # type: ignore[arg-type]  # numpy types every keyword as its flag
-        text = f"{error}\nsteps {self.steps}, seed {self.settings.seed}, environment {self.settings.env}\n"
-        write_atomically(folder / "README.txt", text.encode())
-        return folder
+    def _forget(self) -> None:
+        """Deletes the checkpoints of this run that need not stay."""
+        keep = self.settings.train.keep
+        if keep == 0:
+            return
+        stay = {marked(self.dir, "latest"), marked(self.dir, "best")}
+        for folder in self._written[:-keep]:
+            if folder in stay:
+                continue
+            self._written.remove(folder)
+            try:
+                remove_checkpoint(folder)
+            except CheckpointError as error:
+                warnings.warn(f"{error}; it stays", stacklevel=3)
 
 
 def _held(checkpoint: Checkpoint, saved: Mapping[str, Any], name: str, like: Any) -> Any:
@@ -205,8 +273,7 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
         NonFiniteError: after the reproduction bundle is written; the last good checkpoint stays.
     """
     settings = run.settings
-    every = settings.train.checkpoint_every
-    due = run.steps + every
+    train = settings.train
     begin = time.perf_counter()
     stopped = False
     while not run.done and not stopped:
@@ -214,42 +281,64 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
             metrics = run.advance()
         except NonFiniteError as error:
             try:
-                bundle = str(run.save_failure(error))
-            except (OSError, RunError) as failed:
+                bundle = str(save_bundle(run.dir, error, run.phase, run.segment, lambda folder: run.save(folder, run.before)))
+            except (OSError, RunError, CheckpointError) as failed:
                 bundle = f"could not be written ({failed})"
             raise NonFiniteError(f"{error}; reproduction bundle: {bundle}") from error
+        if train.evaluate_every and (run.due(train.evaluate_every) or run.done):
+            try:
+                metrics |= run.evaluate()
+            except BaseException:  # Ctrl-C, or an environment that fails: what was learnt stays, without the score
+                run.checkpoint()
+                raise
         elapsed = time.perf_counter() - begin
         metrics["time/elapsed"] = elapsed
         metrics["time/steps_per_second"] = (run.steps - run.start_steps) / elapsed
         for logger in loggers:
             logger.write(run.steps, metrics)
-        progress = Progress(run.steps, settings.train.timesteps, int(run.state["updates"][0]), metrics)
+        progress = Progress(run.steps, train.timesteps, int(run.state["updates"][0]), metrics)
         answers = [callback(progress) for callback in callbacks]  # every callback is called
         stopped = any(answer is True for answer in answers)
-        if every and run.steps >= due:
+        if run.due(train.checkpoint_every) or run.evaluation is not None:
             run.checkpoint()
-            due += every
     seconds = time.perf_counter() - begin
     run.checkpoint()
     return {"seconds": seconds, "steps": run.steps - run.start_steps}
 
 
-def summary(run: Run, session: Mapping[str, Any], startup: float) -> dict[str, Any]:
-    """The object that `puffer train --json` prints."""
-    mean = run.episodes.return_mean
-    best = (run.dir / "best").read_text().strip()
+def complete(settings: Settings, steps: int, episodes: Episodes) -> bool:
+    """Whether a run with these settings has all its steps, or has reached its goal."""
+    goal = settings.train.stop_return
+    reached = goal is not None and len(episodes.returns) == WINDOW and episodes.return_mean >= goal
+    return steps >= settings.train.timesteps or reached
+
+
+def summary(
+    settings: Settings, checkpoint: Path, episodes: Episodes, session: Mapping[str, Any], resumed_from: Path | None
+) -> dict[str, Any]:
+    """The object that `puffer train --json` prints.
+
+    Args:
+        settings: of the run.
+        checkpoint: its last one.
+        episodes: up to there.
+        session: `startup_seconds`, and `seconds` and `steps` of this session (see `loop`).
+        resumed_from: checkpoint that it continued; the last one itself if the run was complete already.
+    """
+    mean, run_dir = episodes.return_mean, checkpoint.parent.parent
     return {
-        "env": run.settings.env,
-        "algorithm": run.settings.algorithm,
-        "backend": run.settings.backend,
-        "seed": run.settings.seed,
-        "steps": run.steps,
+        "env": settings.env,
+        "algorithm": settings.algorithm,
+        "backend": settings.backend,
+        "seed": settings.seed,
+        "steps": int(checkpoint.name),
         "seconds": session["seconds"],
-        "startup_seconds": startup,
+        "startup_seconds": session["startup_seconds"],
         "steps_per_second": session["steps"] / session["seconds"] if session["seconds"] > 0 else 0.0,
         "episode_return_mean": mean if math.isfinite(mean) else None,
-        "episodes": run.episodes.count,
-        "run_dir": str(run.dir),
-        "checkpoint": str(run.last),
-        "best_checkpoint": str(run.dir / "checkpoints" / best),
+        "episodes": episodes.count,
+        "run_dir": str(run_dir),
+        "checkpoint": str(checkpoint),
+        "best_checkpoint": str(marked(run_dir, "best") or checkpoint),
+        "resumed_from": None if resumed_from is None else str(resumed_from),
     }

@@ -31,6 +31,9 @@ class TrainConfig:
     )
     stop_return: float | None = option(None, "stop when the mean of the last 100 episodes reaches it")
     checkpoint_every: int = option(0, "environment steps between checkpoints; 0: one at the end", low=0)
+    keep: int = option(0, "newest checkpoints that stay, besides best; older ones are deleted; 0: all stay", low=0)
+    evaluate_every: int = option(0, "environment steps between evaluations, each with a checkpoint; 0: none", low=0)
+    evaluate_episodes: int = option(100, "episodes of an evaluation, on environments of its own", low=1)
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,7 @@ class NativeVec(VecEnv):
         """
         size = lib.puf_vec_record_bytes(self.handle)
         records = np.zeros((self.num_envs, size), np.uint8)
-        for i in range(self.num_envs):
-            check(lib.puf_vec_save(self._handle, i, ffi.from_buffer(records[i])), "state")
+        check(lib.puf_vec_save_all(self._handle, ffi.from_buffer(records)), "state")
         masks = {} if self._step.action_mask is None else {"action_mask": self._step.action_mask.copy()}
         return {"records": records, "obs": self._step.obs.copy()} | masks
 

@@ -21,6 +21,7 @@ from pufferlib_core.vector.states import INNER, joined, offers, pack_state, part
 from pufferlib_core.vector.turns import EachTurns
 
 BOOKS = {"return": np.float64, "length": np.int32, "present": np.uint8, "waiting": np.uint8}  # kept of every row
+LONGEST = np.iinfo(np.int32).max  # steps of an episode that are counted; the core cuts its episodes off there
 GIVEN = "environments in Python that give and take their whole states (get_state, set_state), in synchronous mode"
 
 
@@ -95,7 +96,7 @@ class PythonRows:
     def _account(self, out: Step) -> Array:
         """Time limit, statistics, final observations; the rows whose episode ended."""
         self._return += out.reward
-        self._length += out.valid
+        np.add(self._length, out.valid, out=self._length, where=self._length < LONGEST)
         if self.spec.max_episode_steps:
             out.truncated[(self._length >= self.spec.max_episode_steps) & (out.valid != 0) & (out.terminated == 0)] = 1
         ended = (out.terminated | out.truncated).nonzero()[0]

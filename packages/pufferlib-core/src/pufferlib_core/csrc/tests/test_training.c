@@ -260,6 +260,10 @@ static void illegal_calls(void) {
     unsigned char record[64], again[64];
     CHECK(puf_vec_record_bytes(w.vec) <= sizeof record && puf_vec_save(w.vec, 0, record) == PUF_OK);
     CHECK(puf_vec_load(w.vec, 3, record) == PUF_OK && puf_vec_save(w.vec, 3, again) == PUF_OK);
+    static unsigned char all[ENVS * sizeof record];
+    CHECK(puf_vec_save_all(w.vec, all) == PUF_OK && puf_vec_save_all(w.vec, NULL) == PUF_EINVAL);
+    CHECK(memcmp(record, all + 3 * puf_vec_record_bytes(w.vec), puf_vec_record_bytes(w.vec)) == 0);
+    CHECK(puf_vec_save_all(NULL, all) == PUF_EINVAL);
     CHECK(memcmp(record, again, puf_vec_record_bytes(w.vec)) == 0 && puf_vec_save(w.vec, ENVS, record) == PUF_EINVAL);
     float obs[2];
     CHECK(puf_vec_observe(w.vec, record, obs) == PUF_OK && obs[1] == 1.0f);

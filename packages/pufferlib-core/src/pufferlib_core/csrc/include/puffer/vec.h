@@ -54,6 +54,8 @@ int puf_vec_run(puf_vec *vec, const puf_exec *exec, const void *action, int32_t 
 /* The canonical record of environment i: environment state, running return, length, whether a reset is due. */
 size_t puf_vec_record_bytes(const puf_vec *vec);
 int puf_vec_save(const puf_vec *vec, int32_t i, void *record);
+/* The records of all environments, one after the other: n * puf_vec_record_bytes. */
+int puf_vec_save_all(const puf_vec *vec, void *records);
 /* PUF_EINVAL also for the record of an ended episode (another autoreset mode) where episodes restart in the same step. */
 int puf_vec_load(puf_vec *vec, int32_t i, const void *record);
 /* (A fork is a save of one environment and a load into another: the record holds the random stream too.) */

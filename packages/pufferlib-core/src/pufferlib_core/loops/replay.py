@@ -1,0 +1,45 @@
+"""What stopped a run, once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pufferlib_core.checkpoint import load_checkpoint
+from pufferlib_core.errors import CheckpointError
+from pufferlib_core.loops.api import base_settings
+from pufferlib_core.loops.nonfinite import COLLECT, SEGMENT, load_planes, read_bundle
+from pufferlib_core.loops.onpolicy import Run
+from pufferlib_core.loops.settings import resolve
+
+
+def replay(path: str | Path) -> dict[str, float]:
+    """Does once more what NaN or infinity stopped, from a bundle (`<run>/nonfinite`): the collection, or the update.
+
+    Args:
+        path: folder of the bundle. Nothing is written there, nor anywhere else.
+
+    Returns:
+        The losses of the update, if all is finite now: after a correction, or on a machine that sums in another order.
+
+    Raises:
+        NonFiniteError: the same as in the run.
+        CheckpointError: if the bundle is damaged, or has to step environments whose states it could not save.
+    """
+    folder = Path(path)
+    record, saved = read_bundle(folder)
+    checkpoint = load_checkpoint(folder)
+    settings, env, algorithm = resolve(base_settings(checkpoint))
+    run = Run(settings, env, algorithm, checkpoint)
+    try:
+        if record["phase"] == COLLECT:
+            if not run.vec.exact:
+                raise CheckpointError(
+                    f"{folder}: {env.name} cannot go on from a saved state ({run.vec.exact_reason}), so that its steps cannot "
+                    f"be repeated; {SEGMENT} holds what came ({record['error']})"
+                )
+            run.engine.collect(run.vec, run.segment, run.steps // run.vec.rows)
+        else:
+            load_planes(run.segment, saved, folder / SEGMENT)
+        return run.update()
+    finally:
+        run.vec.close()
