@@ -78,7 +78,7 @@ def gates(seeds: int) -> list[Gate]:
         Gate(name="tests", about="pytest with coverage", command=[*PYTEST, *coverage, f"--seeds={seeds}"], closing=True),
         Gate(
             name="peers",
-            about="torch back end; Stable-Baselines3, torch and JAX as clients; in an environment of their own",
+            about="torch and JAX back ends; Stable-Baselines3, torch and JAX as clients; in an environment of their own",
             command=[
                 os.environ.get("UV", "uv"),
                 "run",

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 from against_native import CASES, N, T, check_forward_and_samples, check_updates, make, make_segment
-from pufferlib_core import load_checkpoint, train
+from pufferlib_core import load_checkpoint, load_policy, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.data import Segment, handed_on
-from pufferlib_core.errors import ConfigError, NonFiniteError
+from pufferlib_core.errors import ConfigError, NonFiniteError, ShapeError
 from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool
 from pufferlib_core.ops import cores
@@ -378,3 +378,73 @@ def test_a_device_that_is_not_here_is_refused(device):
 def test_arrays_lie_on_the_chosen_device():
     _, engine, _ = engine_of(*NETWORKS["lstm"], device="cpu:0")
     assert {array.devices() == {jax.devices("cpu")[0]} for array in engine.policy.params.values()} == {True}
+
+
+def test_a_module_of_ones_own_learns_what_the_same_network_of_ours_learns():
+    policy = {"hidden": [9]}
+    spec, ours, state = engine_of(Box(-1, 1, (5,)), policy)
+    _, theirs, own = engine_of(Box(-1, 1, (5,)), policy, module="own_networks:Same")
+    for name in ("trunk.0", "policy", "value"):
+        layer = f"module.{name.replace('trunk.0', 'hidden')}"
+        own[f"{layer}.kernel"][...] = state[f"{name}.weight"].T
+        own[f"{layer}.bias"][...] = state[f"{name}.bias"]
+    theirs.push()
+    segment, advantage, target = collected(spec, Oracle(spec, state))
+    segment.obs[:-1][segment.valid == 0] = np.nan
+    for update in range(2):
+        a, b = (engine.descend(segment, advantage, target, rate=1e-3, update=update) for engine in (ours, theirs))
+        np.testing.assert_allclose(list(b.values()), list(a.values()), rtol=1e-4, atol=1e-6)
+    for engine in (ours, theirs):
+        engine.pull()
+    np.testing.assert_allclose(own["adam/v/module.hidden.kernel"], state["adam/v/trunk.0.weight"].T, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(own["module.policy.kernel"], state["policy.weight"].T, rtol=1e-3, atol=2e-5)
+
+
+def test_a_module_of_ones_own_is_trained_resumed_and_evaluated(tmp_path):
+    module = {"module": "own_networks:Plain"}
+    run = train("cartpole", backend="jax", timesteps=60_000, options={"jax": module}, out=str(tmp_path))
+    scores = [evaluate("cartpole", run.checkpoint, backend="jax", options=module)["episode_return_mean"]]
+    more = train(resume=run.checkpoint, timesteps=64_096, out=str(tmp_path))
+    scores.append(evaluate("cartpole", more.checkpoint, backend="jax", options=module)["episode_return_mean"])
+    assert min(scores) > 150
+    assert set(load_checkpoint(more.checkpoint).files["policy"]) >= {"module.shared.0.kernel", "module.value.bias"}
+    with pytest.raises(ShapeError, match=r"trunk\.0\.weight must be"):
+        load_policy(run.checkpoint)
+    with pytest.raises(ShapeError, match=r"module\.hidden\.\S+ of jax\.module=own_networks:Same must be float32"):
+        load_policy(run.checkpoint, backend="jax", options={"module": "own_networks:Same"})
+    with pytest.raises(ConfigError, match="back end native has no settings, got module"):
+        load_policy(run.checkpoint, options=module)
+
+
+def test_a_module_of_ones_own_may_remember():
+    spec, engine, state = engine_of(*NETWORKS["gru, separate"], module="own_networks:Remembering")
+    assert spec.carry == 12
+    segment, advantage, target = collected(spec, lambda x, carry: (np.zeros((len(x), 3)), np.zeros(len(x)), carry))
+    segment.obs[:-1][segment.valid == 0] = np.nan
+    before = {name: array.copy() for name, array in state.items()}
+    assert np.isfinite(list(engine.descend(segment, advantage, target, rate=1e-3, update=0).values())).all()
+    engine.pull()
+    assert not np.array_equal(state["module.cell.dense_h.kernel"], before["module.cell.dense_h.kernel"])
+    assert all(np.isfinite(array).all() for array in state.values())
+
+
+@pytest.mark.parametrize(
+    ("module", "rule"),
+    [
+        ("own_networks:number", "must give a module of flax nnx, got int"),
+        ("own_networks:nothing", "must be package.module:factory"),
+        ("surely_not:here", "must be package.module:factory"),
+        ("own_networks", "must be package.module:factory"),
+        ("own_networks:Counting", "BatchStat would be neither learnt nor saved"),
+        ("own_networks:WithoutDeviations", r"needs log_std, an nnx\.Param \(2,\)"),
+    ],
+)
+def test_a_module_that_does_not_fit_is_refused(module, rule):
+    with pytest.raises(ConfigError, match=rf"jax\.module.*{rule}"):
+        engine_of(Box(-1, 1, (5,)), {}, action_space=Box(-1, 1, (2,)), module=module)
+
+
+def test_outputs_of_a_module_that_do_not_fit_are_refused():
+    _, engine, _ = engine_of(Box(-1, 1, (5,)), {}, module="own_networks:Misshapen")
+    with pytest.raises(ShapeError, match=r"heads, value and carry of 4 rows must be .* got .*\(4, 1\)"):
+        engine.policy.forward(np.zeros((4, 5), np.float32))

@@ -42,6 +42,9 @@ class PolicyConfig:
     log_std_init: float = option(0.0, "initial logarithm of the deviation of continuous actions", low=-10, high=5)
 
 
+OWN = "module."  # begins the names of tensors that a network of one's own has in place of `PolicySpec.tensors`
+
+
 class Tensor(NamedTuple):
     """One tensor of the flat parameter vector."""
 

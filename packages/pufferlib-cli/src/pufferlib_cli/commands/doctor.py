@@ -16,7 +16,20 @@ from pufferlib_core.errors import MissingExtra, PufferError
 from pufferlib_core.native import default_threads, ffi, isa, isa_names, lib
 from pufferlib_core.vector import env_names, env_spec
 
-PARTS = ("numpy", "cffi", "safetensors", "rich", "gymnasium", "pettingzoo", "stable-baselines3", "torch", "jax", "onnxruntime")
+PARTS = (
+    "numpy",
+    "cffi",
+    "safetensors",
+    "rich",
+    "gymnasium",
+    "pettingzoo",
+    "stable-baselines3",
+    "torch",
+    "jax",
+    "flax",
+    "optax",
+    "onnxruntime",
+)
 
 
 def versions() -> dict[str, str | None]:

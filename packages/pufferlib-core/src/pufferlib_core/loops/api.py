@@ -10,8 +10,8 @@ from typing import Any
 
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
-from pufferlib_core.config import nest
-from pufferlib_core.errors import CheckpointError
+from pufferlib_core.config import from_dict, nest
+from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loggers import JsonlLogger
 from pufferlib_core.loops.onpolicy import Run, loop, summary
 from pufferlib_core.loops.settings import resolve
@@ -92,22 +92,36 @@ def train(
     return TrainResult(result, run.dir, Path(result["checkpoint"]), Path(result["best_checkpoint"]))
 
 
-def load_policy(path: str | Path, *, backend: str = "native", threads: int = 1) -> Any:
+def load_policy(
+    path: str | Path, *, backend: str = "native", threads: int = 1, options: Mapping[str, Any] | None = None
+) -> Any:
     """A policy that acts, from a checkpoint or the latest one of a run folder.
+
+    Args:
+        path: of either.
+        backend: that acts.
+        threads: of the core.
+        options: settings of the back end, such as `{"device": "gpu"}`; those of the run are not taken over.
 
     Returns:
         The back end's policy; `act(obs)` gives (action, logprob, value).
 
     Raises:
         CheckpointError: if it is damaged or foreign.
+        ConfigError: if the back end has no such settings.
     """
-    return policy_of(load_checkpoint(path), backend=backend, threads=threads)
+    return policy_of(load_checkpoint(path), backend=backend, threads=threads, options=options)
 
 
-def policy_of(checkpoint: Checkpoint, *, backend: str = "native", threads: int = 1) -> Any:
+def policy_of(
+    checkpoint: Checkpoint, *, backend: str = "native", threads: int = 1, options: Mapping[str, Any] | None = None
+) -> Any:
     """The policy of a checkpoint that is already loaded; see `load_policy`."""
     with reading(checkpoint.path):
         spec = PolicySpec.from_json(checkpoint.manifest["policy"])
-        config = backend_specs()[backend].config if backend in backend_specs() else None
         loaded = get_backend(backend, "infer")
-        return loaded.load_policy(spec, checkpoint.files["policy"], options=config() if config else None, threads=threads)
+        config = backend_specs()[backend].config
+        if options and config is None:
+            raise ConfigError(f"back end {backend} has no settings, got {', '.join(options)}")
+        made = None if config is None else from_dict(config, options or {}, backend)
+        return loaded.load_policy(spec, checkpoint.files["policy"], options=made, threads=threads)

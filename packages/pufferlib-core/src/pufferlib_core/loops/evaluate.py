@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def evaluate(
     seed: int = 0,
     stochastic: bool = False,
     backend: str = "native",
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Plays whole episodes, an equal number in every environment, so that short ones are not favoured.
 
@@ -47,6 +49,7 @@ def evaluate(
         seed: of environments and sampling; streams differ from those of training.
         stochastic: sample actions instead of taking the most likely.
         backend: that acts.
+        options: settings of the back end.
 
     Returns:
         The object of `puffer eval --json`.
@@ -63,7 +66,7 @@ def evaluate(
         raise CheckpointError(
             f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
         )
-    policy = policy_of(saved, backend=backend)
+    policy = policy_of(saved, backend=backend, options=options)
     wanted = -(-episodes // spec.agents)
     num_envs = next(n for n in range(min(wanted, MAX_ENVS), 0, -1) if wanted % n == 0)
     each = wanted // num_envs

@@ -19,7 +19,7 @@ from pufferlib_core.errors import CheckpointError, NonFiniteError, RunError
 from pufferlib_core.loops.episodes import WINDOW, Episodes
 from pufferlib_core.loops.settings import Settings
 from pufferlib_core.native import Pool, default_threads
-from pufferlib_core.policies import PolicySpec
+from pufferlib_core.policies import OWN, PolicySpec
 from pufferlib_core.traits import Callback, EnvSpec, Logger, Progress, Step
 from pufferlib_core.vector import vectorize
 
@@ -131,7 +131,7 @@ class Run:
             state["action_mask"] = self.segment.action_mask[0]
         if self.segment.carry is not None:
             state["carry"] = self.segment.carry[0]
-        acting = self.policy_spec.acting_names()
+        acting = self.policy_spec.acting_names() | {name for name in self.state if name.startswith(OWN)}
         policy = {name: array for name, array in self.state.items() if name in acting}
         trainer = {name: array for name, array in self.state.items() if name not in acting}
         self.last = save_checkpoint(

@@ -16,7 +16,7 @@ from pufferlib_core.backends.jax import JaxConfig
 from pufferlib_core.backends.jax.network import JaxPolicy, Net, Network, Params, Read, Traced, preprocess
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment
-from pufferlib_core.errors import ConfigError, NonFiniteError
+from pufferlib_core.errors import ConfigError, NonFiniteError, require
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.normalize import Moments
@@ -48,7 +48,12 @@ def device_of(options: JaxConfig) -> Any:
 
 def network_of(spec: PolicySpec, options: JaxConfig) -> Net:
     """The network of the settings."""
-    return Network(spec, options.precision)
+    if not options.module:
+        return Network(spec, options.precision)
+    require("flax", "jax")
+    from pufferlib_core.backends.jax.module import ModuleNetwork  # flax takes a second to import
+
+    return ModuleNetwork(spec, options.module, options.precision)
 
 
 class Descent(NamedTuple):
