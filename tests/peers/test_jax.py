@@ -6,6 +6,7 @@ import itertools
 
 import jax
 import numpy as np
+import optax
 import pytest
 from against_native import CASES, N, T, check_forward_and_samples, check_updates, make, make_segment
 from pufferlib_core import load_checkpoint, load_policy, train
@@ -15,7 +16,7 @@ from pufferlib_core.config import from_dict
 from pufferlib_core.data import Segment, handed_on
 from pufferlib_core.errors import ConfigError, NonFiniteError, ShapeError
 from pufferlib_core.loops.evaluate import evaluate
-from pufferlib_core.native import Pool
+from pufferlib_core.native import Pool, ffi, isa, lib
 from pufferlib_core.ops import cores
 from pufferlib_core.ops.distributions import categorical
 from pufferlib_core.ops.normalize import Moments
@@ -134,6 +135,25 @@ def test_forward_and_samples_agree(case):
 @pytest.mark.parametrize("case", CASES)
 def test_updates_agree_without_the_training_of_the_core(case, valid, updates, monkeypatch):
     check_updates(*make(case, "jax"), valid, monkeypatch, updates)
+
+
+@pytest.mark.parametrize("before", [0, 1, 900, 3_000_000])
+def test_a_step_of_adam_is_that_of_the_core(before):
+    """Epsilon outside the root, both moments corrected, decay decoupled; from any number of steps on."""
+    _, engine, _ = engine_of(*NETWORKS["lstm"], ppo={"weight_decay": 0.1, "epsilon": 1e-3})
+    rng = np.random.default_rng(before)
+    param, grad, m = (rng.normal(size=64).astype(np.float32) for _ in range(3))
+    v = np.square(m) + np.float32(1e-3)
+    optimizer = engine._optimizer(np.float32(0.01))
+    state = optax.tree.set(optimizer.init(param), count=jax.numpy.int32(before), mu=m, nu=v)
+    updates, state = optimizer.update(grad, state, param)
+    found = [np.asarray(optax.apply_updates(param, updates)), optax.tree.get(state, "mu"), optax.tree.get(state, "nu")]
+    config = ffi.new("puf_adam_config *")
+    config.rate, config.beta1, config.beta2, config.epsilon, config.weight_decay = 0.01, 0.9, 0.999, 1e-3, 0.1
+    where = [ffi.from_buffer("float[]", array) for array in (param, grad, m, v)]
+    assert lib.puf_adam(isa(), config, before + 1, *where, len(param), ffi.NULL) == 0
+    for ours, theirs in zip(found, (param, m, v), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-7)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
