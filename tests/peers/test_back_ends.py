@@ -6,6 +6,6 @@ from pufferlib_core.testing.trials import CASES
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("backend", ["torch"])
+@pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_contract_is_kept(backend, case):
     check_backend(backend, [case])

@@ -10,6 +10,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 import torch
+from against_native import at
 from pufferlib_core import evaluate, load_checkpoint, make_vec, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
@@ -21,7 +22,7 @@ from pufferlib_core.errors import ConfigError, NonFiniteError, ShapeError
 from pufferlib_core.native import Pool
 from pufferlib_core.ops.cores import gru, lstm
 from pufferlib_core.ops.distributions import mixed
-from pufferlib_core.ops.ppo import Coefficients, loss
+from pufferlib_core.ops.ppo import loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete
 from pufferlib_core.vector.base import action_dtype, choices_of
@@ -46,11 +47,6 @@ POLICIES = {
     "nested, gru, separate": (NESTED, CONV | {"encoder": [7], "core": "gru", "core_size": 5, "separate": True}),
 }
 REMEMBERING = [name for name, (_, policy) in POLICIES.items() if "core" in policy]
-
-
-def at(config, rate):
-    """Coefficients of these settings at the beginning of a run, but for the learning rate."""
-    return Coefficients(rate, config.clip, config.entropy_coef, config.kl_coef)
 
 
 def make_engine(obs, policy, ppo=None, seed=3, steps=T, envs=N, action=None, **options):

@@ -311,12 +311,13 @@ def test_doctor(capsys, monkeypatch):
     assert report["problems"] == []
 
 
-def test_a_back_end_whose_framework_is_missing(capsys, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert main(["train", "cartpole", "--backend", "torch", "--out", str(tmp_path)]) == 1
-    assert "torch is not installed: pip install 'pufferlib-core[torch]>=0.1,<0.2'" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_back_end_whose_framework_is_missing(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert main(["train", "cartpole", "--backend", name, "--out", str(tmp_path)]) == 1
+    assert f"{name} is not installed: pip install 'pufferlib-core[{name}]>=0.1,<0.2'" in capsys.readouterr().err
     assert main(["doctor"]) == 0
-    assert "back end torch" in capsys.readouterr().out
+    assert f"back end {name}" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

@@ -40,7 +40,12 @@ class PolicyConfig:
     normalize_obs: bool = option(False, "subtract the running mean of observations and divide by their deviation")
     obs_clip: float = option(10.0, "normalised observations are kept in [-obs_clip, obs_clip]", low=0.001, high=1e6)
     log_std_init: float = option(0.0, "initial logarithm of the deviation of continuous actions", low=-10, high=5)
-    module: str = option("", "package.module:factory of a torch module that is the network, instead of layers described here")
+    module: str = option(
+        "", "package.module:factory of a module of torch or flax nnx that is the network, instead of these layers"
+    )
+
+
+OWN = "module."  # begins the names of tensors that a network of one's own has in place of `PolicySpec.tensors`
 
 
 class Tensor(NamedTuple):
@@ -154,12 +159,12 @@ class PolicySpec:
         """Refuses a network that is not described here.
 
         Raises:
-            ConfigError: if it is a module of torch, which the torch back end alone can run.
+            ConfigError: if it is a module, which only the back end that it is written for can run.
         """
         if self.config.module:
             raise ConfigError(
-                f"policy.module={self.config.module}: this network is a module of torch, which the back end torch "
-                "alone can run: choose it"
+                f"policy.module={self.config.module}: this network is a module, which only the back end that it is written for "
+                "can run: choose torch or jax"
             )
 
     def tensors(self) -> list[Tensor]:

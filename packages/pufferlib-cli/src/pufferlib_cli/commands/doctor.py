@@ -17,18 +17,9 @@ from pufferlib_core.native import default_threads, ffi, isa, isa_names, lib
 from pufferlib_core.vector import env_names, env_spec
 
 PARTS = (
-    "numpy",
-    "cffi",
-    "safetensors",
-    "rich",
-    "gymnasium",
-    "pettingzoo",
-    "stable-baselines3",
-    "torch",
-    "jax",
-    "onnx",
-    "onnxruntime",
-)
+    "numpy", "cffi", "safetensors", "rich", "gymnasium", "pettingzoo", "stable-baselines3", "torch", "jax", "flax", "optax",
+    "onnx", "onnxruntime",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str | None]:

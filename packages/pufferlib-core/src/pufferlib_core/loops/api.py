@@ -146,6 +146,12 @@ def load_policy(
         threads: of the native back end.
         options: settings of the back end, such as `{"providers": ("cuda",)}`.
 
+    Args:
+        path: of either.
+        backend: that acts.
+        threads: of the core.
+        options: settings of the back end, such as `{"device": "gpu"}`; those of the run are not taken over.
+
     Returns:
         The back end's policy; `act(obs)` gives (action, logprob, value).
 

@@ -26,11 +26,11 @@ def _mean(x: Array, valid: Array | None, *, xp: Any) -> Array:
 
 def normalize_advantage(advantage: Array, valid: Array | None, *, xp: Any) -> Array:
     """(a - mean) / (population deviation + 1e-8) over valid rows; unchanged for a single row."""
-    rows = advantage.shape[0] if valid is None else int(xp.sum(xp.where(valid != 0, 1, 0)))
-    if rows < 2:
-        return advantage
     centred = advantage - _mean(advantage, valid, xp=xp)
-    return centred / (xp.sqrt(_mean(centred * centred, valid, xp=xp)) + 1e-8)
+    scaled = centred / (xp.sqrt(_mean(centred * centred, valid, xp=xp)) + 1e-8)
+    if valid is None:
+        return scaled if advantage.shape[0] > 1 else advantage
+    return xp.where(xp.sum(xp.where(valid != 0, 1, 0)) > 1, scaled, advantage)  # their number may be known only when compiled
 
 
 def policy_loss(ratio: Array, advantage: Array, *, clip: float, dual_clip: float = 0.0, xp: Any) -> Array:
