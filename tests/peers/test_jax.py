@@ -13,7 +13,7 @@ from pufferlib_core import load_checkpoint, load_policy, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
-from pufferlib_core.data import Segment
+from pufferlib_core.data import Segment, handed_on
 from pufferlib_core.errors import CheckpointError, ConfigError, NonFiniteError, ShapeError
 from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool, ffi, isa, lib

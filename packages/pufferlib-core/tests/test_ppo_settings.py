@@ -12,7 +12,7 @@ from pufferlib_core.errors import ConfigError
 from pufferlib_core.ops.distributions import kl
 from pufferlib_core.ops.priorities import draw, importance, probabilities
 from pufferlib_core.policies import PolicyConfig
-from pufferlib_core.testing.trials import CASES, N, Oracle, T, make_engine, make_rows
+from pufferlib_core.testing.trials import CASES, N, Oracle, T, Trial, make_rows
 
 
 def test_coefficients_follow_their_schedules():
@@ -53,7 +53,7 @@ def test_divergence_is_the_mean_of_many_samples():
 @pytest.mark.parametrize("name", ["mlp, numbers", "separate relu mlp, masked choices", "lstm, choice"])
 def test_outputs_and_divergence_of_an_update(name):
     case = CASES[name]
-    engine, state = make_engine("native", case, case.config())
+    engine, state = Trial("native", case).engine()
     rows = make_rows(case, valid=1.0)
     segment, oracle = rows.segment, Oracle(case)
     before, log_std = outputs(engine.policy, segment), engine.policy.log_std()
@@ -70,7 +70,7 @@ def test_a_penalty_keeps_the_policy_near():
     moved = []
     for weight in (0.0, 10.0):
         case = CASES["mlp, numbers"]
-        engine, state = make_engine("native", case, case.config(epochs=8, max_grad_norm=0.0))
+        engine, state = Trial("native", case).engine(case.config(epochs=8, max_grad_norm=0.0))
         rows = make_rows(case, valid=1.0)
         before, log_std = outputs(engine.policy, rows.segment), engine.policy.log_std()
         weights = case.coefficients._replace(rate=3e-3, clip=10.0, kl=weight)

@@ -11,7 +11,7 @@ from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import PufferError
 from pufferlib_core.native import Array
-from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, Rows, T, make_engine, make_rows
+from pufferlib_core.testing.trials import CASES, SEED, N, Oracle, Rows, T, Trial, make_rows
 
 FORWARD = 1e-5  # of the largest output
 COSINE = 0.99999  # between gradients
@@ -34,39 +34,13 @@ def check_backend(name: str, cases: Iterable[str] = tuple(CASES)) -> None:
         PufferError: saying which rule was broken, and in which case.
     """
     for key in cases:
-        case = CASES[key]
-        for check in (
-            _check_start,
-            _check_forward,
-            _check_acting,
-            _check_gradient,
-            _check_order,
-            _check_absent,
-            _check_restart,
-        ):
+        trial = Trial(name, CASES[key])
+        for check in CHECKS:
             try:
-                check(name, case)
+                check(trial)
             except AssertionError as error:
                 rule = (check.__doc__ or "").splitlines()[0]
                 raise PufferError(f"back end {name}, {key}: broken: {rule} {error}") from error
-
-
-def gradient_of(backend: str, case: Case) -> tuple[Array, dict[str, float]]:
-    """The gradient of the loss over all rows, float32 (params,), and its parts: by the first moment of a first step."""
-    config = case.config(epochs=1, minibatch=case.config().minibatch * 4, max_grad_norm=0.0, weight_decay=0.0)
-    engine, state = make_engine(backend, case, config)
-    rows = make_rows(case)
-    losses = _descend(engine, case, rows, importance=rows.importance)
-    engine.pull()
-    moments = [state[f"adam/m/{t.name}"].ravel() for t in case.spec.tensors()]
-    return np.concatenate(moments) / np.float32(1 - config.beta1), losses
-
-
-def _descend(engine: Any, case: Case, rows: Rows, update: int = 0, **options: Array) -> dict[str, float]:
-    losses: dict[str, float] = engine.descend(
-        rows.segment, rows.advantage, rows.target, coefficients=case.coefficients, update=update, **options
-    )
-    return losses
 
 
 def cosine(a: Array, b: Array) -> float:
@@ -81,9 +55,10 @@ def _near(ours: Any, theirs: Any, bound: float, what: str) -> None:
     assert gap <= limit, f"{what} is off by {gap:.2g}, allowed are {limit:.2g}"
 
 
-def _check_start(name: str, case: Case) -> None:
+def _check_start(trial: Trial) -> None:
     """Initial parameters and names are the same on every back end."""
-    _, state = make_engine(name, case, case.config())
+    case = trial.case
+    _, state = trial.new_engine(case.config())
     expected = views(case.spec, initial_params(case.spec, SEED))
     for tensor, values in expected.items():
         assert tensor in state, f"{tensor} is missing"
@@ -95,9 +70,10 @@ def _check_start(name: str, case: Case) -> None:
     assert state["adam/step"].tolist() == [0], f"adam/step is {state['adam/step']}"
 
 
-def _check_forward(name: str, case: Case) -> None:
+def _check_forward(trial: Trial) -> None:
     """Outputs, values and what is handed on are those of the formulas."""
-    engine, _ = make_engine(name, case, case.config())
+    case = trial.case
+    engine, _ = trial.engine()
     segment = make_rows(case, valid=1.0).segment
     carry = None if segment.carry is None else segment.carry[0]
     heads, value, after = Oracle(case).step(segment.features[0], None if carry is None else carry.astype(np.float64))
@@ -114,9 +90,10 @@ def _mask(segment: Any, t: int) -> Array | None:
     return None if segment.action_mask is None else segment.action_mask[t]
 
 
-def _check_acting(name: str, case: Case) -> None:
+def _check_acting(trial: Trial) -> None:
     """Actions are those that the core samples from the outputs, with their log-probabilities, whatever rows come together."""
-    engine, _ = make_engine(name, case, case.config())
+    case = trial.case
+    engine, _ = trial.engine()
     segment = make_rows(case, valid=1.0).segment
     oracle = Oracle(case)
     for t in range(2):
@@ -134,77 +111,77 @@ def _check_acting(name: str, case: Case) -> None:
             assert np.array_equal(half, action[some]), "an action depends on the rows that come with it"
 
 
-def _check_gradient(name: str, case: Case) -> None:
+def _check_gradient(trial: Trial) -> None:
     """Losses and the gradient are those of the formulas, and so is the first step of Adam."""
-    config = case.config(epochs=1, minibatch=case.config().minibatch * 4, max_grad_norm=0.0, weight_decay=0.0)
+    case, config = trial.case, trial.case.whole()
     oracle, rows = Oracle(case), make_rows(case)
     expected = oracle.gradient(rows, config)
-    found, losses = gradient_of(name, case)
+    found, losses = trial.gradient(rows)
     _, parts = oracle.loss(rows, config)
     for part, value in parts.items():
         _near(value, losses[part], LOSS, part)
     _near(np.linalg.norm(expected), losses["grad_norm"], LOSS, "grad_norm")
     angle = cosine(expected, found)
     assert angle > COSINE, f"the cosine between the gradient and central differences is {angle:.7f}"
-    engine, state = make_engine(name, case, config)
-    _descend(engine, case, rows, importance=rows.importance)
+    engine, state = trial.engine(config)
+    trial.descend(engine, rows, importance=rows.importance)
     engine.pull()
-    moved = np.concatenate([state[t.name].ravel() for t in case.spec.tensors()]) - initial_params(case.spec, SEED)
-    _near(-1e-3 * found / (np.abs(found) + config.epsilon), moved, 1e-6, "the first step")
+    moved = trial.joined(state) - initial_params(case.spec, SEED)
+    _near(-case.coefficients.rate * found / (np.abs(found) + config.epsilon), moved, 1e-6, "the first step")
 
 
-def _check_order(name: str, case: Case) -> None:
+def _check_order(trial: Trial) -> None:
     """Minibatches take what they are told to take, else the order of every back end."""
-    config, rows = case.config(), make_rows(case)
-    taken = N if case.spec.carry else T * N
+    config, rows = trial.case.config(), make_rows(trial.case)
+    taken = N if trial.case.spec.carry else T * N
     size = config.minibatch * taken // (T * N)
     order = np.stack([minibatch_order(SEED, 5, epoch, taken, size) for epoch in range(config.epochs)])
     results = []
-    for options in ({}, {"order": order}, {"order": order[:, ::-1].copy()}):
-        engine, state = make_engine(name, case, config)
-        _descend(engine, case, rows, 5, **options)
+    for given in (None, order, order[:, ::-1].copy()):
+        engine, state = trial.engine()
+        trial.descend(engine, rows, 5, order=given)
         engine.pull()
-        results.append(np.concatenate([state[t.name].ravel() for t in case.spec.tensors()]))
+        results.append(trial.joined(state))
     assert np.array_equal(results[0], results[1]), "the order is another one"
     assert not np.array_equal(results[1], results[2]), "an order that is given is not kept"
 
 
-def _learn(name: str, case: Case, rows: Any, updates: int = 2) -> dict[str, bytes]:
-    engine, state = make_engine(name, case, case.config())
-    for update in range(updates):
-        _descend(engine, case, rows, update)
+def _learnt(trial: Trial, rows: Rows) -> dict[str, bytes]:
+    engine, state = trial.engine()
+    for update in range(2):
+        trial.descend(engine, rows, update)
     engine.pull()
     return {key: array.tobytes() for key, array in state.items()}
 
 
-def _check_absent(name: str, case: Case) -> None:
+def _check_absent(trial: Trial) -> None:
     """What rows that are not valid hold changes nothing."""
-    rows = make_rows(case)
-    with_nan = _learn(name, case, rows)
+    rows = make_rows(trial.case)
+    with_nan = _learnt(trial, rows)
     absent = rows.segment.valid == 0
     rng = np.random.default_rng(1)
     for plane in (rows.segment.logprob, rows.segment.value, rows.advantage, rows.target):
         plane[absent] = rng.normal(size=absent.sum())
-    rows.segment.features[:-1][absent] = rng.normal(size=(absent.sum(), case.spec.tree.width))
-    for key, values in _learn(name, case, rows).items():
+    rows.segment.features[:-1][absent] = rng.normal(size=(absent.sum(), trial.case.spec.tree.width))
+    for key, values in _learnt(trial, rows).items():
         assert values == with_nan[key], f"{key} depends on them"
 
 
-def _check_restart(name: str, case: Case) -> None:
+def _check_restart(trial: Trial) -> None:
     """Learning goes on from the arrays of `tensors`, after `push` in another engine."""
-    rows, whole = make_rows(case), {}
-    engine, state = make_engine(name, case, case.config())
-    other, taken = make_engine(name, case, case.config())
+    rows, between = make_rows(trial.case), {}
+    engine, state = trial.engine()
     for update in range(2):
-        _descend(engine, case, rows, update)
+        trial.descend(engine, rows, update)
         engine.pull()
         if update == 0:
-            whole = {key: array.copy() for key, array in state.items()}
+            between = {key: array.copy() for key, array in state.items()}
+    other, taken = trial.new_engine(trial.case.config())
     for key, array in taken.items():
-        array[...] = whole[key]
+        array[...] = between[key]
     other.push()
     other.load(taken)
-    _descend(other, case, rows, 1)
+    trial.descend(other, rows, 1)
     other.pull()
     for key, array in state.items():
         _near(array, taken[key], LOSS, key)

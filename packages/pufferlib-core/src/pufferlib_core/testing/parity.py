@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pufferlib_core.native import Array
-from pufferlib_core.testing.backends import cosine, gradient_of
-from pufferlib_core.testing.trials import CASES, Case, Oracle, Rows, make_engine, make_rows
+from pufferlib_core.testing.backends import cosine
+from pufferlib_core.testing.trials import CASES, Oracle, Rows, Trial, make_rows
 
 UPDATES = 100
 RATE = 3e-4  # learning rate of the updates
@@ -46,21 +46,22 @@ def parity(backends: Sequence[str], cases: Sequence[str] = tuple(CASES)) -> Iter
     for key in cases:
         case = CASES[key]
         rows, oracle = make_rows(case), Oracle(case)
-        config = case.config(epochs=1, minibatch=case.config().minibatch * 4, max_grad_norm=0.0, weight_decay=0.0)
+        config = case.whole()
         total, parts = oracle.loss(rows, config)
         slope = oracle.gradient(rows, config)
         first: tuple[Array, Array] | None = None
         for backend in backends:
-            gradient, losses = gradient_of(backend, case)
+            trial = Trial(backend, case)
+            gradient, losses = trial.gradient(rows)
             weights = {"policy_loss": 1.0, "value_loss": config.value_coef, "entropy": -case.coefficients.entropy}
             weights["approx_kl"] = case.coefficients.kl
             loss = sum(weight * losses[part] for part, weight in weights.items())
-            after = _updated(backend, case, rows)
+            after = _updated(trial, rows)
             first = after if first is None else first
             yield Gaps(
                 backend,
                 key,
-                *_outputs(backend, case, oracle),
+                *_outputs(trial, oracle),
                 _gap(np.float64(parts["entropy"]), np.float64(losses["entropy"])),
                 _gap(np.float64(total), np.float64(loss)),
                 1 - cosine(slope, gradient),
@@ -74,10 +75,10 @@ def _gap(ours: Array | np.float64, theirs: Array | np.float64) -> float:
     return float(np.max(np.abs(np.asarray(theirs, np.float64) - ours))) / largest
 
 
-def _outputs(backend: str, case: Case, oracle: Oracle) -> tuple[float, float]:
+def _outputs(trial: Trial, oracle: Oracle) -> tuple[float, float]:
     """Gaps of outputs and values, and of log-probabilities."""
-    engine, _ = make_engine(backend, case, case.config())
-    segment = make_rows(case, valid=1.0).segment
+    engine, _ = trial.engine()
+    segment = make_rows(trial.case, valid=1.0).segment
     carry = None if segment.carry is None else segment.carry[0]
     heads, value, _ = oracle.step(segment.features[0], None if carry is None else carry.astype(np.float64))
     outputs, values = engine.policy.forward(segment.features[0], carry=carry)
@@ -88,18 +89,17 @@ def _outputs(backend: str, case: Case, oracle: Oracle) -> tuple[float, float]:
     return max(_gap(heads, outputs), _gap(value, values)), _gap(expected, logprob)
 
 
-def _updated(backend: str, case: Case, rows: Rows) -> tuple[Array, Array]:
+def _updated(trial: Trial, rows: Rows) -> tuple[Array, Array]:
     """Parameters after one update, and outputs of the policy after many."""
-    engine, state = make_engine(backend, case, case.config())
+    engine, state = trial.engine()
     once = np.zeros(0)
-    coefficients = case.coefficients._replace(rate=RATE)
     for update in range(UPDATES):
-        engine.descend(rows.segment, rows.advantage, rows.target, coefficients=coefficients, update=update)
+        trial.descend(engine, rows, update, rate=RATE)
         if update == 0:
             engine.pull()
-            once = np.concatenate([state[t.name].ravel() for t in case.spec.tensors()])
+            once = trial.joined(state)
     engine.pull()
     engine.load(state)
-    segment = make_rows(case, valid=1.0).segment
+    segment = make_rows(trial.case, valid=1.0).segment
     outputs, values = engine.policy.forward(segment.features[0], carry=None if segment.carry is None else segment.carry[0])
     return once, np.concatenate([outputs, values[:, None]], axis=1)

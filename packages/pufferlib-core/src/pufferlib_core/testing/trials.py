@@ -55,6 +55,10 @@ class Case:
         """Settings of PPO, on minibatches of a quarter of the rows."""
         return from_dict(PPOConfig, {"horizon": T, "minibatch": T * N // 4, "epochs": 2} | self.ppo | changes, "ppo")
 
+    def whole(self) -> PPOConfig:
+        """One gradient step over all rows, as it comes."""
+        return self.config(epochs=1, minibatch=T * N, max_grad_norm=0.0, weight_decay=0.0)
+
 
 CASES = {
     "mlp, choice": Case(coefficients=Coefficients(rate=1e-3, clip=0.1, entropy=0.02, kl=0.3)),
@@ -212,12 +216,61 @@ def _act(oracle: Oracle, segment: Segment, rng: np.random.Generator) -> None:
             carry = np.where(ended[:, None] != 0, 0, np.where(counts[:, None] != 0, after, carry))
 
 
-def make_engine(backend: str, case: Case, config: PPOConfig) -> tuple[Any, dict[str, Array]]:
-    """An engine of a back end at the start of a run, with its arrays."""
-    options = backend_specs()[backend].config if backend in backend_specs() else None
-    loaded = get_backend(backend, "ppo.update")
-    engine = loaded.make_engine(case.spec, config, options=options() if options else None, num_envs=N, seed=SEED, pool=Pool(1))
-    state = engine.tensors(SEED)
-    engine.push()
-    engine.load(state)
-    return engine, state
+class Trial:
+    """A back end in a case. Engines are made once for each settings, because some compile, and brought back to their start.
+
+    Args:
+        backend: its name.
+        case: the policy and settings of PPO.
+    """
+
+    def __init__(self, backend: str, case: Case) -> None:
+        self.backend, self.case = backend, case
+        self._made: dict[PPOConfig, tuple[Any, dict[str, Array], dict[str, Array]]] = {}
+
+    def new_engine(self, config: PPOConfig) -> tuple[Any, dict[str, Array]]:
+        """An engine at the start of a run, with its arrays."""
+        options = backend_specs()[self.backend].config if self.backend in backend_specs() else None
+        engine = get_backend(self.backend, "ppo.update").make_engine(
+            self.case.spec, config, options=options() if options else None, num_envs=N, seed=SEED, pool=Pool(1)
+        )
+        state = engine.tensors(SEED)
+        engine.push()
+        engine.load(state)
+        return engine, state
+
+    def engine(self, config: PPOConfig | None = None) -> tuple[Any, dict[str, Array]]:
+        """The engine of these settings, the case's own unless told, back at the start of a run."""
+        config = config or self.case.config()
+        if config not in self._made:
+            engine, state = self.new_engine(config)
+            self._made[config] = engine, state, {name: array.copy() for name, array in state.items()}
+        engine, state, start = self._made[config]
+        for name, array in state.items():
+            array[...] = start[name]
+        engine.push()
+        engine.load(state)
+        return engine, state
+
+    def descend(
+        self, engine: Any, rows: Rows, update: int = 0, *, rate: float | None = None, **options: Any
+    ) -> dict[str, float]:
+        """An update of an engine; returns its losses."""
+        coefficients = self.case.coefficients if rate is None else self.case.coefficients._replace(rate=rate)
+        losses: dict[str, float] = engine.descend(
+            rows.segment, rows.advantage, rows.target, coefficients=coefficients, update=update, **options
+        )
+        return losses
+
+    def gradient(self, rows: Rows) -> tuple[Array, dict[str, float]]:
+        """The gradient of the loss over all rows, float32 (params,), by the first moment of a first step, and the losses."""
+        config = self.case.whole()
+        engine, state = self.engine(config)
+        losses = self.descend(engine, rows, importance=rows.importance)
+        engine.pull()
+        moments = [state[f"adam/m/{t.name}"].ravel() for t in self.case.spec.tensors()]
+        return np.concatenate(moments) / np.float32(1 - config.beta1), losses
+
+    def joined(self, state: dict[str, Array]) -> Array:
+        """The parameters of a state one after the other, (params,)."""
+        return np.concatenate([state[t.name].ravel() for t in self.case.spec.tensors()])
