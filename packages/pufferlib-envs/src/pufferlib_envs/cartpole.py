@@ -32,7 +32,7 @@ class CartPoleConfig:
 
 
 def _position(obs: FloatArray) -> tuple[float, float]:
-    """x and theta, with or without velocities."""
+    """Numbers x and theta of an observation with or without velocities."""
     return float(obs[0]), float(obs[len(obs) // 2])
 
 
