@@ -66,7 +66,7 @@ PUF_INLINE vf vlogistic(vf x) { return vfma(vset(0.5f), vtanh(vset(0.5f) * x), v
 static void core_forward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, const float *x,
                          int64_t ldx) {
     const int32_t pad = core->size_pad;
-    const int64_t ldg = (int64_t)PUF_CORE_BLOCKS * pad, half = (int64_t)PUF_SLICE * pad;
+    const int64_t ldg = core->plane_row, half = (int64_t)PUF_SLICE * pad;
     const float *before = scratch + core->before;
     float *plane = scratch + core->plane, *after = scratch + core->after;
     for (int32_t p = 0; p < core->products; p++) {
@@ -136,7 +136,7 @@ PUF_INLINE void gru_row(float *gate, const float *was, int32_t pad, float *dh) {
 static void core_backward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, const float *x,
                           int64_t ldx, float *delta, float *carried, float *dx, float *grads) {
     const int32_t pad = core->size_pad;
-    const int64_t ldg = (int64_t)PUF_CORE_BLOCKS * pad, half = (int64_t)PUF_SLICE * pad;
+    const int64_t ldg = core->plane_row, half = (int64_t)PUF_SLICE * pad;
     const float *before = scratch + core->before, *after = scratch + core->after;
     const uint8_t *memory = (const uint8_t *)(scratch + l->memory);
     float *plane = scratch + core->plane, *back = carried + core->delta;
