@@ -1,7 +1,7 @@
 """Gradients through time, an LSTM of this repository beside that of torch: `uv run --group peers benchmarks/recurrent.py`.
 
-Loss and gradient of PPO for a policy with one hidden layer and an LSTM, on sequences. Both get one thread and the same sizes; the
-time is that of the processor, the least of some rounds that take turns, so that other programs of the machine count little.
+Loss and gradient of PPO for a policy with one hidden layer and an LSTM, on sequences. Both get one thread and the same sizes;
+the time is that of the processor, the least of some rounds that take turns, so that other programs of the machine count little.
 """
 
 from __future__ import annotations

@@ -218,6 +218,8 @@ typedef struct puf_net_kernels {
     /* Deltas are in scratch + l->heads; adds to the packed gradients. carried (l->carried): deltas of what the next row
      * starts with, overwritten with those of what this one started with; NULL without a core. */
     void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads);
+    /* With a core: what backward leaves of the gradients, for `steps` scratches that lie one after the other. */
+    void (*core_gradients)(const puf_layout *l, const float *scratch, int32_t steps, float *grads);
     /* Heads to deltas. action: planes (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
                  const uint8_t *action_mask, float *sums, float *grads);
