@@ -167,8 +167,9 @@ def settings(spec: EnvSpec) -> str:
     rows = []
     for field in dataclasses.fields(spec.config):
         low, high = field.metadata["low"], field.metadata["high"]
-        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
         value = getattr(spec.config, field.name)
+        numbers = low is not None  # else it is a switch
+        bounds = (f"at least {low:g}" if high is None else f"{low:g} to {high:g}") if numbers else "True or False"
         default = f"{value:g}" if isinstance(value, float) else str(value)
         rows.append((f"`{spec.name}.{field.name}`", default, bounds, field.metadata["help"]))
     return table(("setting", "default", "legal", "what"), rows, text=True)

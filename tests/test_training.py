@@ -54,6 +54,18 @@ def test_a_policy_without_memory_cannot_remember(tmp_path, learning_seed):
     assert 0.3 < score("memory", learning_seed, tmp_path) < 0.7
 
 
+@pytest.mark.parametrize("core", ["lstm", "gru"])
+def test_a_policy_with_memory_remembers(tmp_path, core, learning_seed):
+    options = {"policy.core": core, "policy.core_size": 32, "ppo.minibatch": 1024}
+    assert score("memory", learning_seed, tmp_path, **options) == 1.0
+
+
+def test_hidden_velocities_need_memory(tmp_path, learning_seed):
+    options = {"cartpole.velocities": False, "policy.core_size": 64, "ppo.minibatch": 1024, "train.stop_return": None}
+    assert score("cartpole", learning_seed, tmp_path, **options) < 100
+    assert score("cartpole", learning_seed, tmp_path, **options, **{"policy.core": "lstm"}) >= 300
+
+
 def test_settings_of_the_environment_reach_training_evaluation_and_resume(tmp_path):
     options = {"catch.rows": 4, "catch.columns": 3}
     run = puffer.train("catch", timesteps=2048, options=options, out=str(tmp_path))
@@ -84,10 +96,18 @@ def metrics(run_dir, after: int) -> list[dict[str, float]]:
 RESUME = "import sys, pufferlib_core as p; print(p.train(resume=sys.argv[1], out=sys.argv[2]).run_dir)"
 
 
-@pytest.mark.parametrize(("env", "threads"), [("cartpole", 1), ("cartpole", 2), ("pendulum", 1)])
-def test_resume_is_bit_exact_from_every_checkpoint(tmp_path, env, threads):
+LSTM = {"core": "lstm", "core_size": 20}
+GRU = {"core": "gru", "core_size": 20, "separate": True}
+
+
+@pytest.mark.parametrize(
+    ("env", "threads", "policy"),
+    [("cartpole", 1, {}), ("cartpole", 2, {}), ("pendulum", 1, {}), ("cartpole", 2, LSTM), ("memory", 1, GRU)],
+)
+def test_resume_is_bit_exact_from_every_checkpoint(tmp_path, env, threads, policy):
     rows = 2048
     options = {"train": {"timesteps": 5 * rows, "checkpoint_every": rows, "threads": threads, "stop_return": None}}
+    options["policy"] = policy
     whole = puffer.train(env, seed=4, options=options, out=str(tmp_path / "a"))
     saved = sorted((whole.run_dir / "checkpoints").iterdir())
     assert len(saved) == 5

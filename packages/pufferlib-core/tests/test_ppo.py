@@ -99,18 +99,22 @@ def make_batch(spec, rows, seed=0, masked=False):
 
 
 def gradient(spec, config, params, batch, index, threads=1):
-    """Loss parts and gradient by the core."""
-    rows = len(batch["obs"])
+    """Loss parts and gradient by the core; with a memory, `index` names environments of batch["steps"] rows each."""
+    rows, steps = len(batch["obs"]), batch.get("steps", 1)
     pool = native.Pool(threads)
     policy = NATIVE.NativePolicy(spec, params, None, pool)
-    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, 1), "ppo")
+    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, steps), "ppo")
     handle = ffi.new("puf_ppo **")
-    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, 1), "ppo")
+    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, steps), "ppo")
     b = ffi.new("puf_batch *")
     b.obs, b.action, b.rows = ffi.from_buffer("float[]", batch["obs"]), ffi.from_buffer(batch["action"]), rows
     for name in ("logprob", "advantage", "target", "value"):
         setattr(b, name, ffi.from_buffer("float[]", batch[name]))
-    b.valid = ffi.from_buffer("uint8_t[]", batch["valid"])
+    for name in ("valid", "terminated", "truncated"):
+        if name in batch:
+            setattr(b, name, ffi.from_buffer("uint8_t[]", batch[name]))
+    if "carry" in batch:
+        b.carry = ffi.from_buffer("float[]", batch["carry"])
     if batch["mask"] is not None:
         b.action_mask = ffi.from_buffer("uint8_t[]", batch["mask"])
     c = ffi.new("puf_ppo_config *")

@@ -181,7 +181,7 @@ OTHERS = {  # another legal value of every setting
                 "inertia": 0.8, "gravity": 5.0, "torque": 2.0, "tau": 0.1, "max_steps": 50},
     "bandit": {"arms": 4, "best": 1, "high": 0.9, "low": 0.0},
     "cartpole": {"gravity": 5.0, "cart_mass": 2.0, "pole_mass": 0.3, "length": 0.8, "force": 5.0, "tau": 0.01, "x_limit": 0.1,
-                 "theta_limit": 0.1, "max_steps": 12},
+                 "theta_limit": 0.1, "max_steps": 12, "velocities": False},
     "catch": {"rows": 6, "columns": 7},
     "deep_sea": {"size": 5, "map_seed": 3},
     "memory": {"length": 1, "symbols": 4},
@@ -257,6 +257,22 @@ def test_pictures_follow_the_state(name):
     else:
         assert len(seen) > 2
         assert len(texts) > 2
+
+
+def test_hidden_velocities_leave_positions_and_everything_else_as_they_were():
+    rng = np.random.default_rng(0)
+    seen, hidden = (make_vec("cartpole", num_envs=70, seed=3, config={"velocities": shown}) for shown in (True, False))
+    assert hidden.obs_space.shape == (2,)
+    assert (seen.reset().obs[:, ::2] == hidden.reset().obs).all()
+    for _ in range(200):
+        action = rng.integers(0, 2, 70).astype(np.int32)
+        ours, theirs = hidden.step(action), seen.step(action)
+        np.testing.assert_array_equal(ours.obs, theirs.obs[:, ::2])
+        np.testing.assert_array_equal(ours.terminated, theirs.terminated)
+        over = ours.terminated != 0
+        np.testing.assert_array_equal(ours.final_obs[over], theirs.final_obs[over][:, ::2])
+    assert hidden.render() == seen.render()
+    assert (hidden.render(mode="rgb_array") == seen.render(mode="rgb_array")).all()
 
 
 def test_pictures_lean_the_right_way():

@@ -28,11 +28,17 @@ class CartPoleConfig:
     x_limit: float = option(X_LIMIT, "the episode ends beyond, m", low=0.1, high=100.0)
     theta_limit: float = option(THETA_LIMIT, "the episode ends beyond, rad", low=0.06, high=1.5)
     max_steps: int = option(500, "the episode is cut off after so many", low=1)
+    velocities: bool = option(True, "observations have them; hidden, they must be remembered from position to position")
+
+
+def _position(obs: FloatArray) -> tuple[float, float]:
+    """Numbers x and theta of an observation with or without velocities."""
+    return float(obs[0]), float(obs[len(obs) // 2])
 
 
 def render_ansi(obs: FloatArray) -> str:
     """Three lines: the pole's tip, the cart on its track, the numbers."""
-    x, _, theta, _ = (float(number) for number in obs)
+    x, theta = _position(obs)
     width = 61
     cart = max(0, min(width - 1, round((x + X_LIMIT) / (2 * X_LIMIT) * (width - 1))))
     tip = max(0, min(width - 1, cart + round(theta / THETA_LIMIT * 6)))
@@ -47,7 +53,7 @@ def render_rgb(obs: FloatArray) -> ByteArray:
     """400 x 600 picture in Gymnasium's proportions."""
     from pufferlib_envs.render import Canvas
 
-    x, _, theta, _ = (float(number) for number in obs)
+    x, theta = _position(obs)
     scale = 600 / (2 * X_LIMIT)
     canvas = Canvas(600, 400)
     track, cart = 300.0, x * scale + 300.0
@@ -61,7 +67,7 @@ def render_rgb(obs: FloatArray) -> ByteArray:
 
 
 def _shape(config: CartPoleConfig) -> dict[str, Any]:
-    bound = [2 * config.x_limit, math.inf, 2 * config.theta_limit, math.inf]
+    bound = [2 * config.x_limit, math.inf, 2 * config.theta_limit, math.inf][:: 1 if config.velocities else 2]
     return {"obs_space": Box([-b for b in bound], bound), "max_episode_steps": config.max_steps}
 
 

@@ -9,6 +9,7 @@ void puf_core_shapes(const puf_layout *l, puf_tower *tower, int32_t part) {
     const int32_t lstm = l->net.core == PUF_LSTM;
     core->size = size;
     core->size_pad = (size + vector - 1) / vector * vector;
+    core->plane_row = (int64_t)4 * core->size_pad + 16;
     core->gates = lstm ? 4 : 3;
     core->products = lstm ? 2 : 3;
     core->first = part == 2 ? puf_net_carry(&l->net) / 2 : 0;

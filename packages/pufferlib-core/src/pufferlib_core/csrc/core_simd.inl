@@ -4,7 +4,10 @@
  * of PUF_PANEL columns, each contiguous, so that a panel's part stays in the first cache while all rows pass.
  */
 
-enum { PANEL_DEPTH = 96 /* rows of a panel that pass at once: 24 KiB */ };
+enum {
+    PANEL_DEPTH = 96,  /* rows of a panel that pass at once: 24 KiB */
+    GRADIENT_ROWS = 32 /* of a panel of gradients to which all steps add before the next: 8 KiB */
+};
 
 /* gemm() with b (depth, columns) in panels. */
 static void panel_gemm(int32_t rows, int32_t columns, int32_t depth, const float *a, int64_t row_stride, const float *b,
@@ -66,7 +69,7 @@ PUF_INLINE vf vlogistic(vf x) { return vfma(vset(0.5f), vtanh(vset(0.5f) * x), v
 static void core_forward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, const float *x,
                          int64_t ldx) {
     const int32_t pad = core->size_pad;
-    const int64_t ldg = (int64_t)PUF_CORE_BLOCKS * pad, half = (int64_t)PUF_SLICE * pad;
+    const int64_t ldg = core->plane_row, half = (int64_t)PUF_SLICE * pad;
     const float *before = scratch + core->before;
     float *plane = scratch + core->plane, *after = scratch + core->after;
     for (int32_t p = 0; p < core->products; p++) {
@@ -131,12 +134,12 @@ PUF_INLINE void gru_row(float *gate, const float *was, int32_t pad, float *dh) {
 }
 
 /* delta (PUF_SLICE, size_pad): of the output; overwritten. carried: of what the next row starts with, becomes that of what this
- * one started with. Writes the delta of x to dx and adds to the gradients. A row that is kept has weight 0 in the loss, so that all
+ * one started with. Writes the delta of x to dx and adds to the gradient of the bias. A row that is kept has weight 0 in the loss, so that all
  * its own deltas are 0, and hands those that are carried back as they are. */
-static void core_backward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, const float *x,
-                          int64_t ldx, float *delta, float *carried, float *dx, float *grads) {
+static void core_backward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, float *delta,
+                          float *carried, float *dx, float *grads) {
     const int32_t pad = core->size_pad;
-    const int64_t ldg = (int64_t)PUF_CORE_BLOCKS * pad, half = (int64_t)PUF_SLICE * pad;
+    const int64_t ldg = core->plane_row, half = (int64_t)PUF_SLICE * pad;
     const float *before = scratch + core->before, *after = scratch + core->after;
     const uint8_t *memory = (const uint8_t *)(scratch + l->memory);
     float *plane = scratch + core->plane, *back = carried + core->delta;
@@ -163,14 +166,34 @@ static void core_backward(const puf_layout *l, const puf_recurrent *core, const 
     for (int32_t p = 0; p < core->products; p++) {
         const puf_product *m = &core->product[p];
         const float *deltas = plane + (int64_t)m->to * pad;
-        for (int32_t first = 0; first < m->columns; first += PUF_PANEL) {
-            const int32_t wide = m->columns - first < PUF_PANEL ? m->columns - first : PUF_PANEL;
-            gemm(m->in, wide, PUF_SLICE, p == 0 ? x : before, 1, p == 0 ? ldx : pad, deltas + first, ldg, NULL, 1,
-                 grads + m->wt + (int64_t)first * m->in, wide);
-        }
         panel_gemm(PUF_SLICE, m->in_pad, m->columns, deltas, ldg, packed + m->wc, NULL, p > 0, p == 0 ? dx : delta, m->in_pad);
     }
     for (int32_t row = 0; row < PUF_SLICE; row++) {
         if (memory[row] != PUF_KEPT) { puf_copy(back + (int64_t)row * pad, delta + (int64_t)row * pad, (size_t)pad * 4); }
+    }
+}
+
+/* Adds the gradients of a core's weights in `steps` scratches that follow each other, after their backward passes: several steps at
+ * once, because the gradients are too large to stay in the cache from step to step. */
+static void net_core_gradients(const puf_layout *l, const float *scratch, int32_t steps, float *grads) {
+    for (int32_t t = 0; t < l->towers; t++) {
+        const puf_tower *tower = &l->tower[t];
+        const puf_recurrent *core = &tower->core;
+        for (int32_t p = 0; p < core->products; p++) {
+            const puf_product *m = &core->product[p];
+            const float *x = scratch + (p == 0 ? tower->act[tower->layers - 1] : core->before);
+            const float *deltas = scratch + core->plane + (int64_t)m->to * core->size_pad;
+            for (int32_t first = 0; first < m->columns; first += PUF_PANEL) {
+                const int32_t wide = m->columns - first < PUF_PANEL ? m->columns - first : PUF_PANEL;
+                float *panel = grads + m->wt + (int64_t)first * m->in;
+                for (int32_t i = 0; i < m->in; i += GRADIENT_ROWS) {
+                    for (int32_t k = 0; k < steps; k++) {
+                        gemm(m->in - i < GRADIENT_ROWS ? m->in - i : GRADIENT_ROWS, wide, PUF_SLICE, x + k * l->scratch + i, 1,
+                             m->in_pad, deltas + k * l->scratch + first, core->plane_row, NULL, 1, panel + (int64_t)i * wide,
+                             wide);
+                    }
+                }
+            }
+        }
     }
 }

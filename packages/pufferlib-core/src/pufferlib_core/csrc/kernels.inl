@@ -16,5 +16,5 @@ const puf_kernels KERNELS = {
     .adam = kernel_adam,
     .sum_squares = kernel_sum_squares,
     .dist = {dist_noise, dist_sample, dist_evaluate, dist_gradient},
-    .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_loss, net_add},
+    .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_core_gradients, net_loss, net_add},
 };

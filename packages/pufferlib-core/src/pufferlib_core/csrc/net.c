@@ -255,7 +255,7 @@ static void take_core(puf_layout *l, puf_tower *tower, int64_t *packed, int64_t 
     core->pb = take(packed, (int64_t)core->gates * core->size_pad);
     core->before = take(scratch, states * state);
     core->after = take(scratch, states * state);
-    core->plane = take(scratch, PUF_CORE_BLOCKS * state);
+    core->plane = take(scratch, PUF_SLICE * core->plane_row);
     core->delta = take(&l->carried, states * state);
 }
 

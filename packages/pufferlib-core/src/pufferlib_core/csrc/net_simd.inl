@@ -217,8 +217,7 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
         }
         gemm(PUF_SLICE, pad, tower->head_rows, heads, 1, PUF_SLICE, packed + tower->head, pad, NULL, 0, delta, pad);
         if (tower->core.size > 0) {
-            core_backward(l, &tower->core, packed, scratch, scratch + tower->act[last], tower->out_pad[last], delta, carried,
-                          spare, grads);
+            core_backward(l, &tower->core, packed, scratch, delta, carried, spare, grads);
             swap(&delta, &spare);
         }
         for (int32_t k = last; k >= 0; k--) {

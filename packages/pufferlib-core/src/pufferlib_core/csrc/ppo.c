@@ -8,6 +8,7 @@
 enum {
     MAX_CHUNKS = 16,
     MIN_CHUNK_ROWS = 128, /* fewer, and clearing and adding gradients costs more than a thread gains */
+    GRADIENT_STEPS = 8,   /* of a sequence whose gradients of a core's weights are taken together */
     ADD_RANGE = 2048      /* numbers of one task of the sum over chunks */
 };
 
@@ -179,6 +180,10 @@ static void slice_gradient(minibatch_job *job, const int32_t *index, int32_t row
     if (memory) { puf_zero(carried, (size_t)l->carried * 4); }
     for (int32_t t = ppo->steps - 1; t >= 0; t--) {
         policy->kernels->backward(l, policy->packed, first + t * l->scratch, carried, grads);
+        if (memory && t % GRADIENT_STEPS == 0) {
+            const int32_t steps = ppo->steps - t < GRADIENT_STEPS ? ppo->steps - t : GRADIENT_STEPS;
+            policy->kernels->core_gradients(l, first + t * l->scratch, steps, grads);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ static const puf_cartpole_config DEFAULTS = {
     .x_limit = 2.4f,
     .theta_limit = 0.20943951023931953f, /* 12 degrees */
     .max_steps = 500,
+    .velocities = 1,
 };
 
 PUF_INLINE const puf_cartpole_config *settings(const void *config) {
@@ -48,10 +49,10 @@ static int cartpole_describe(const void *config, puf_env_info *info) {
     const puf_cartpole_config *c = settings(config);
     /* Written so that NaN is refused too. */
     if (!(c->gravity > 0.0f && c->cart_mass > 0.0f && c->pole_mass > 0.0f && c->length > 0.0f && c->force > 0.0f &&
-          c->tau > 0.0f && c->x_limit > 0.0f && c->theta_limit > 0.0f && c->max_steps > 0)) {
+          c->tau > 0.0f && c->x_limit > 0.0f && c->theta_limit > 0.0f && c->max_steps > 0 && (c->velocities == 0 || c->velocities == 1))) {
         return PUF_EINVAL;
     }
-    info->obs_size = 4;
+    info->obs_size = c->velocities ? 4 : 2;
     info->action_kind = PUF_ACTION_DISCRETE;
     info->action_size = 1;
     info->action_n[0] = 2;
@@ -93,9 +94,18 @@ static void cartpole_load_one(const void *config, void *memory, int32_t n, int32
     b.rng[i] = s.rng;
 }
 
+/* What is seen of x, x_dot, theta, theta_dot. */
+PUF_INLINE void see(const puf_cartpole_config *c, const float *numbers, float *obs) {
+    if (c->velocities) {
+        puf_copy(obs, numbers, 4 * sizeof(float));
+    } else {
+        obs[0] = numbers[0];
+        obs[1] = numbers[2];
+    }
+}
+
 static void cartpole_observe(const void *config, const void *state, float *obs) {
-    (void)config;
-    puf_copy(obs, state, 4 * sizeof(float)); /* the state begins with the observation */
+    see(settings(config), (const float *)state, obs); /* the state begins with its numbers */
 }
 
 #define FN(name) cartpole_##name##_serial

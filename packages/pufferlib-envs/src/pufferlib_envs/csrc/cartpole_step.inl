@@ -44,7 +44,11 @@ static void FN(step)(const void *config, void *memory, int32_t n, int32_t first,
     } else {
         FN(move)(c, b, (const int32_t *)action, first, count, 1);
     }
-    for (int32_t k = first; k < first + count; k++) {
+    for (int32_t k = first; !c->velocities && k < first + count; k++) {
+        obs[2 * (int64_t)k] = xs[k];
+        obs[2 * (int64_t)k + 1] = thetas[k];
+    }
+    for (int32_t k = first; c->velocities && k < first + count; k++) {
         obs[4 * (int64_t)k] = xs[k];
         obs[4 * (int64_t)k + 1] = x_dots[k];
         obs[4 * (int64_t)k + 2] = thetas[k];
@@ -59,7 +63,8 @@ static void FN(step)(const void *config, void *memory, int32_t n, int32_t first,
 /* Two blocks of the environment's stream give the four numbers of a new state; sixteen environments at a time. */
 static void FN(reset)(const void *config, void *memory, int32_t n, const int32_t *index, int32_t count, float *obs) {
     const cartpole_batch b = cartpole_batch_at(memory, n);
-    (void)config;
+    const puf_cartpole_config *c = settings(config);
+    const int64_t wide = c->velocities ? 4 : 2;
     for (int32_t at = 0; at < count; at += 16) {
         const int32_t rows = count - at < 16 ? count - at : 16;
         PUF_ALIGNED(64) puf_rng rng[16] = {0};
@@ -84,7 +89,7 @@ static void FN(reset)(const void *config, void *memory, int32_t n, const int32_t
             b.x_dot[k] = state[i][1];
             b.theta[k] = state[i][2];
             b.theta_dot[k] = state[i][3];
-            puf_copy(obs + 4 * (int64_t)k, state[i], sizeof state[i]);
+            see(c, state[i], obs + wide * k);
         }
     }
 }

@@ -137,12 +137,15 @@ static void free_world(world w) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
 }
 
-/* Trains for some updates; returns the parameters. */
-static float *train(int32_t width, int autoreset, float *mean_reward) {
+/* Trains for some updates; returns the parameters, whose number is written to `count`. */
+static float *train(int32_t width, int autoreset, int core, int64_t *count, float *mean_reward) {
     threads t = start(width);
     world w = make_world(autoreset);
-    const puf_net net = {.obs_size = 2, .layers = 2, .width = {20, 12}, .activation = PUF_RELU, .action_size = 1, .action_n = {3}};
-    const int64_t n = puf_net_params(&net);
+    const puf_net net = {.obs_size = 2, .layers = 2, .width = {20, 12}, .activation = PUF_RELU, .core = core,
+                         .core_size = core == PUF_NO_CORE ? 0 : 21, .separate = core == PUF_GRU, .action_size = 1, .action_n = {3}};
+    const int64_t n = *count = puf_net_params(&net);
+    const int32_t carry = puf_net_carry(&net), minibatch = core == PUF_NO_CORE ? ROWS / 2 : ROWS;
+    w.s.carry = carry > 0 ? (float *)block((size_t)(2 * ENVS * carry) * 4) : NULL;
     float *params = (float *)block((size_t)n * 4), *m = (float *)block((size_t)n * 4), *v = (float *)block((size_t)n * 4);
     float *scratch = (float *)block((size_t)puf_net_init_scratch(&net) * 4);
     CHECK(puf_net_init(&net, 1, 0.0f, params, scratch) == PUF_OK);
@@ -150,11 +153,11 @@ static float *train(int32_t width, int autoreset, float *mean_reward) {
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), width) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, ROWS / 2, STEPS);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, minibatch, STEPS);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, ROWS / 2, STEPS) == PUF_OK);
-    const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .entropy_coef = 0.01f, .epochs = 4, .minibatch = ROWS / 2,
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, minibatch, STEPS) == PUF_OK);
+    const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .entropy_coef = 0.01f, .epochs = 4, .minibatch = minibatch,
                                    .normalize_advantage = 1, .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
     float *adv = (float *)block(ROWS * 4), *target = (float *)block(ROWS * 4);
     int64_t step = 0;
@@ -167,17 +170,20 @@ static float *train(int32_t width, int autoreset, float *mean_reward) {
                       ENVS, 0.99f, 0.95f) == PUF_OK);
         for (int i = 0; i < ROWS; i++) { target[i] = adv[i] + w.s.value[i]; }
         const puf_batch batch = {.obs = w.s.obs, .action = w.s.action, .logprob = w.s.logprob, .advantage = adv, .target = target,
-                                 .value = w.s.value, .valid = w.s.valid, .rows = ROWS};
+                                 .value = w.s.value, .valid = w.s.valid, .rows = ROWS, .terminated = w.s.terminated,
+                                 .truncated = w.s.truncated, .carry = w.s.carry};
         CHECK(puf_ppo_update(ppo, t.exec, &config, &batch, 9, update, params, m, v, &step, &metrics) == PUF_OK);
         memcpy(w.s.obs, w.s.obs + ROWS * 2, ENVS * 8);
+        if (carry > 0) { memcpy(w.s.carry, w.s.carry + ENVS * carry, (size_t)(ENVS * carry) * 4); }
     }
-    CHECK(step == 20 * 8 && metrics.minibatches == 8 && metrics.grad_norm > 0.0f);
+    const int32_t each = 4 * ROWS / minibatch;
+    CHECK(step == 20 * each && metrics.minibatches == each && metrics.grad_norm > 0.0f);
     *mean_reward = 0.0f;
     for (int i = 0; i < ROWS; i++) {
         *mean_reward += w.s.reward[i] / ROWS;
         if (w.s.terminated[i] | w.s.truncated[i]) { CHECK((float)w.s.log[i].episode_length == w.s.log[i].metric[0]); }
     }
-    void *all[] = {m, v, scratch, policy_mem, ppo_mem, adv, target};
+    void *all[] = {m, v, scratch, policy_mem, ppo_mem, adv, target, w.s.carry};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
     free_world(w);
     stop(t);
@@ -185,10 +191,13 @@ static float *train(int32_t width, int autoreset, float *mean_reward) {
 }
 
 static void threads_change_no_bit_and_it_learns(void) {
-    for (int autoreset = PUF_SAME_STEP; autoreset <= PUF_NEXT_STEP; autoreset++) {
+    for (int kind = 0; kind < 6; kind++) {
+        const int autoreset = kind % 2 ? PUF_NEXT_STEP : PUF_SAME_STEP;
         float one_reward, four_reward;
-        float *one = train(1, autoreset, &one_reward), *four = train(4, autoreset, &four_reward);
-        CHECK(memcmp(one, four, 4 * (2 * 20 + 20 + 20 * 12 + 12 + 12 * 3 + 3 + 12 + 1)) == 0);
+        int64_t count;
+        float *one = train(1, autoreset, kind / 2, &count, &one_reward);
+        float *four = train(4, autoreset, kind / 2, &count, &four_reward);
+        CHECK(memcmp(one, four, (size_t)count * 4) == 0);
         CHECK(one_reward == four_reward && one_reward > 0.05f);
         free(one);
         free(four);

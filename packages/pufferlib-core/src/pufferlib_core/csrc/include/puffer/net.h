@@ -128,7 +128,8 @@ typedef struct {
     puf_product product[3];
     int64_t b, pb;         /* bias: in the flat parameters, packed (gates * size_pad) */
     int64_t before, after; /* scratch: h, and for an LSTM c, of (PUF_SLICE, size_pad) each; after begins with the output */
-    int64_t plane;         /* scratch: gates, then their deltas (PUF_SLICE, PUF_CORE_BLOCKS * size_pad); a GRU's last is h Ws' of n */
+    int64_t plane;         /* scratch: gates, then their deltas, four blocks of size_pad a row; a GRU's last is h Ws' of n */
+    int64_t plane_row;     /* floats from row to row: a line of the cache more, or rows would share few sets of it */
     int64_t delta;         /* of what is handed on, like before; in a block of its own, see puf_layout.carried */
     int32_t first;         /* number of a row's carry where this core's begins */
 } puf_recurrent;
@@ -172,7 +173,7 @@ typedef struct {
     int64_t scratch;     /* floats for each task */
 } puf_layout;
 
-enum { PUF_CORE_BLOCKS = 4, PUF_PANEL = 64 /* columns of packed weights of a core that lie together */ };
+enum { PUF_PANEL = 64 /* columns of packed weights of a core that lie together */ };
 
 /* What becomes of a carry after a row. */
 typedef enum { PUF_HANDED_ON = 0, PUF_KEPT, PUF_FORGOTTEN } puf_memory;
@@ -217,6 +218,8 @@ typedef struct puf_net_kernels {
     /* Deltas are in scratch + l->heads; adds to the packed gradients. carried (l->carried): deltas of what the next row
      * starts with, overwritten with those of what this one started with; NULL without a core. */
     void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads);
+    /* With a core: what backward leaves of the gradients, for `steps` scratches that lie one after the other. */
+    void (*core_gradients)(const puf_layout *l, const float *scratch, int32_t steps, float *grads);
     /* Heads to deltas. action: planes (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
                  const uint8_t *action_mask, float *sums, float *grads);
