@@ -223,10 +223,75 @@ static int64_t take(int64_t *total, int64_t floats) {
     return here;
 }
 
+static int64_t place_count(const puf_layer *c) { return (int64_t)c->height * c->width; }
+
+/* Shapes and steps of an encoder; the group is the least whose deltas fill the products that make weight gradients. */
+static void reader_shapes(puf_layout *l, puf_reader *reader, const puf_encoder *encoder) {
+    const int image = encoder->channels > 0;
+    int32_t height = image ? encoder->height : 1, width = image ? encoder->width : 1;
+    int32_t channels = image ? encoder->channels : encoder->size, read = channels;
+    int64_t image_step = l->net.obs_size;
+    reader->layers = encoder->layers;
+    reader->size = encoder->size;
+    for (int32_t k = 0; k < encoder->layers; k++) {
+        puf_layer *c = &reader->layer[k];
+        const int32_t stride = image ? encoder->stride[k] : 1;
+        c->kernel = image ? encoder->kernel[k] : 1;
+        c->channels = channels;
+        c->read = read;
+        c->height = (height - c->kernel) / stride + 1;
+        c->width = (width - c->kernel) / stride + 1;
+        c->out = encoder->out[k];
+        c->pad = pad_to(c->out, l->vector);
+        c->run_step = (int64_t)width * read;
+        c->column_step = (int64_t)stride * read;
+        c->row_step = stride * c->run_step;
+        c->image_step = image_step;
+        height = c->height;
+        width = c->width;
+        channels = c->out;
+        read = c->pad;
+        image_step = place_count(c) * c->pad;
+    }
+    reader->group = 1;
+    while (reader->layers > 0 && reader->group < PUF_SLICE && reader->group * height * width < 64) { reader->group *= 2; }
+}
+
+static void tower_readers(puf_layout *l, puf_tower *tower) {
+    int64_t first = 0, joined = 0;
+    for (int32_t e = 0; e < l->net.encoders; e++) {
+        puf_reader *reader = &tower->reader[e];
+        reader_shapes(l, reader, &l->net.encoder[e]);
+        reader->first = first;
+        reader->joined = joined;
+        first += reader->size;
+        joined += puf_encoder_size(&l->net.encoder[e]);
+    }
+}
+
+/* Packed weights and scratch of the encoders. */
+static void take_readers(puf_layout *l, puf_tower *tower, int64_t *packed, int64_t *scratch) {
+    int64_t widest = 0;
+    tower->x = l->net.encoders > 0 ? take(scratch, (int64_t)PUF_SLICE * tower->in[0]) : l->in;
+    for (int32_t e = 0; e < l->net.encoders; e++) {
+        puf_reader *reader = &tower->reader[e];
+        for (int32_t k = 0; k < reader->layers; k++) {
+            puf_layer *c = &reader->layer[k];
+            const int64_t size = place_count(c) * c->pad;
+            c->wt = take(packed, (int64_t)c->kernel * c->kernel * c->read * c->pad);
+            c->pb = take(packed, c->pad);
+            c->act = take(scratch, PUF_SLICE * size);
+            widest = reader->group * size > widest ? reader->group * size : widest;
+        }
+    }
+    for (int i = 0; i < 2; i++) { tower->patch_delta[i] = take(scratch, widest); }
+}
+
 static void tower_shapes(puf_layout *l, puf_tower *tower, int32_t part) {
+    tower_readers(l, tower);
     tower->layers = l->net.layers;
     for (int32_t k = 0; k < tower->layers; k++) {
-        tower->in[k] = k == 0 ? l->net.obs_size : l->net.width[k - 1];
+        tower->in[k] = k == 0 ? puf_net_encoded(&l->net) : l->net.width[k - 1];
         tower->out[k] = l->net.width[k];
         tower->in_pad[k] = pad_to(tower->in[k], l->vector);
         tower->out_pad[k] = pad_to(tower->out[k], l->vector);
@@ -234,11 +299,12 @@ static void tower_shapes(puf_layout *l, puf_tower *tower, int32_t part) {
     for (int32_t i = 0; i < puf_net_tensors(&l->net); i++) {
         puf_tensor t;
         puf_net_tensor(&l->net, i, &t);
-        if (t.part != part || t.encoder != PUF_OWN_LAYERS) { continue; }
-        if (t.bias) {
-            tower->b[t.layer] = t.offset;
-        } else {
-            tower->w[t.layer] = t.offset;
+        if (t.part != part) { continue; }
+        if (t.encoder >= 0) {
+            puf_layer *c = &tower->reader[t.encoder].layer[t.layer];
+            *(t.bias ? &c->b : &c->w) = t.offset;
+        } else if (t.encoder == PUF_OWN_LAYERS) {
+            *(t.bias ? &tower->b[t.layer] : &tower->w[t.layer]) = t.offset;
         }
     }
 }
@@ -270,7 +336,8 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
         tower_shapes(l, tower, net->separate ? 1 + t : 0);
         tower->head_first = t == 0 ? 0 : l->logits;
         tower->head_rows = net->separate ? (t == 0 ? l->logits : 1) : l->logits + 1;
-        int32_t widest = 0;
+        take_readers(l, tower, &packed, &scratch);
+        int32_t widest = net->encoders > 0 ? tower->in_pad[0] : 0;
         for (int32_t k = 0; k < tower->layers; k++) {
             tower->wt[k] = take(&packed, (int64_t)tower->in[k] * tower->out_pad[k]);
             tower->pb[k] = take(&packed, tower->out_pad[k]);
@@ -286,7 +353,13 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     l->grads = packed;
     for (int32_t t = 0; t < l->towers; t++) {
         puf_tower *tower = &l->tower[t];
-        for (int32_t k = 1; k < tower->layers; k++) {
+        for (int32_t e = 0; e < net->encoders; e++) {
+            for (int32_t k = 1; k < tower->reader[e].layers; k++) {
+                puf_layer *c = &tower->reader[e].layer[k];
+                c->wc = take(&packed, (int64_t)c->out * c->kernel * c->kernel * c->read);
+            }
+        }
+        for (int32_t k = net->encoders > 0 ? 0 : 1; k < tower->layers; k++) {
             tower->wc[k] = take(&packed, (int64_t)tower->out[k] * tower->in_pad[k]);
         }
     }
@@ -298,7 +371,7 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
 
 size_t puf_policy_bytes(const puf_net *net, int isa, int32_t tasks) {
     const puf_kernels *kernels = puf_kernels_get(isa);
-    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1 || net->encoders > 0 || net->core != PUF_NO_CORE) {
+    if (kernels == NULL || puf_net_check(net) != PUF_OK || tasks < 1 || net->core != PUF_NO_CORE) {
         return 0;
     }
     puf_layout layout;

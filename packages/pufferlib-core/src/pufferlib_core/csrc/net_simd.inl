@@ -69,12 +69,45 @@ static void gemm(int32_t rows, int32_t columns, int32_t depth, const float *a, i
     }
 }
 
+/* --- activations -------------------------------------------------------------------------------------------------------- */
+
+static void activate(float *x, int64_t n, int activation) {
+    if (activation == PUF_TANH) {
+        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vtanh(vload(x + i))); }
+    } else {
+        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vmax(vset(0.0f), vload(x + i))); }
+    }
+}
+
+/* delta *= activation'(h), and adds its sum over the rows to `bias`. */
+static void activation_backward(float *delta, const float *h, int32_t rows, int32_t pad, int activation,
+                                float *bias) {
+    for (int32_t j = 0; j < pad; j += VW) {
+        vf sum = vset(0.0f);
+        for (int32_t row = 0; row < rows; row++) {
+            const vf y = vload(h + (int64_t)row * pad + j);
+            vf d = vload(delta + (int64_t)row * pad + j);
+            if (activation == PUF_TANH) {
+                d = d - d * (y * y);
+            } else {
+                d = vselect(vgt(y, vset(0.0f)), d, vset(0.0f));
+            }
+            vstore(delta + (int64_t)row * pad + j, d);
+            sum = sum + d;
+        }
+        vstore(bias + j, vload(bias + j) + sum);
+    }
+}
+
+#include "encoder_simd.inl"
+
 /* --- packing ---------------------------------------------------------------------------------------------------------- */
 
 static void net_pack(const puf_layout *l, const float *params, float *packed) {
     puf_zero(packed, (size_t)l->packed * sizeof(float));
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
+        encoders_pack(l, tower, params, packed);
         for (int32_t k = 0; k < tower->layers; k++) {
             const int32_t in = tower->in[k], out = tower->out[k], out_pad = tower->out_pad[k];
             const float *PUF_RESTRICT w = params + tower->w[k];
@@ -85,7 +118,7 @@ static void net_pack(const puf_layout *l, const float *params, float *packed) {
                     for (int32_t j = j0; j < j1; j++) { wt[(int64_t)i * out_pad + j] = w[(int64_t)j * in + i]; }
                 }
             }
-            for (int32_t j = 0; k > 0 && j < out; j++) {
+            for (int32_t j = 0; (k > 0 || l->net.encoders > 0) && j < out; j++) {
                 puf_copy(packed + tower->wc[k] + (int64_t)j * tower->in_pad[k], w + (int64_t)j * in, (size_t)in * 4);
             }
             puf_copy(packed + tower->pb[k], params + tower->b[k], (size_t)out * 4);
@@ -104,6 +137,7 @@ static void net_pack(const puf_layout *l, const float *params, float *packed) {
 static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
+        encoders_unpack(l, tower, packed, grads);
         for (int32_t k = 0; k < tower->layers; k++) {
             const int32_t in = tower->in[k], out = tower->out[k], out_pad = tower->out_pad[k];
             const float *PUF_RESTRICT wt = packed + tower->wt[k];
@@ -130,14 +164,6 @@ static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
 
 /* --- forward and backward --------------------------------------------------------------------------------------------- */
 
-static void activate(float *x, int64_t n, int activation) {
-    if (activation == PUF_TANH) {
-        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vtanh(vload(x + i))); }
-    } else {
-        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vmax(vset(0.0f), vload(x + i))); }
-    }
-}
-
 /* heads[r][row] = bias[r] + dot(head[r], h[row]): sums across lanes, VW rows at a time. */
 static void head_forward(const float *h, int32_t pad, const float *head, const float *bias, int32_t rows, float *planes) {
     for (int32_t r = 0; r < rows; r++) {
@@ -157,8 +183,9 @@ static void head_forward(const float *h, int32_t pad, const float *head, const f
 static void net_forward(const puf_layout *l, const float *packed, float *scratch) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
-        const float *x = scratch + l->in;
-        int64_t ldx = l->net.obs_size;
+        const float *x = scratch + tower->x;
+        int64_t ldx = tower->in[0];
+        encode(l, tower, packed, scratch);
         for (int32_t k = 0; k < tower->layers; k++) {
             float *y = scratch + tower->act[k];
             gemm(PUF_SLICE, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
@@ -169,25 +196,6 @@ static void net_forward(const puf_layout *l, const float *packed, float *scratch
         }
         head_forward(x, (int32_t)ldx, packed + tower->head, packed + tower->head_bias, tower->head_rows,
                      scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE);
-    }
-}
-
-/* delta *= activation'(h), and adds its sum over the rows to `bias`. */
-static void activation_backward(float *delta, const float *h, int32_t pad, int activation, float *bias) {
-    for (int32_t j = 0; j < pad; j += VW) {
-        vf sum = vset(0.0f);
-        for (int32_t row = 0; row < PUF_SLICE; row++) {
-            const vf y = vload(h + (int64_t)row * pad + j);
-            vf d = vload(delta + (int64_t)row * pad + j);
-            if (activation == PUF_TANH) {
-                d = d - d * (y * y);
-            } else {
-                d = vselect(vgt(y, vset(0.0f)), d, vset(0.0f));
-            }
-            vstore(delta + (int64_t)row * pad + j, d);
-            sum = sum + d;
-        }
-        vstore(bias + j, vload(bias + j) + sum);
     }
 }
 
@@ -207,11 +215,11 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
         gemm(PUF_SLICE, pad, tower->head_rows, heads, 1, PUF_SLICE, packed + tower->head, pad, NULL, 0, delta, pad);
         for (int32_t k = last; k >= 0; k--) {
             const int32_t wide = tower->out_pad[k];
-            const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + l->in;
-            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : l->net.obs_size;
-            activation_backward(delta, scratch + tower->act[k], wide, l->net.activation, grads + tower->pb[k]);
+            const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + tower->x;
+            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : tower->in[0];
+            activation_backward(delta, scratch + tower->act[k], PUF_SLICE, wide, l->net.activation, grads + tower->pb[k]);
             gemm(tower->in[k], wide, PUF_SLICE, x, 1, ldx, delta, wide, NULL, 1, grads + tower->wt[k], wide);
-            if (k > 0) {
+            if (k > 0 || l->net.encoders > 0) {
                 gemm(PUF_SLICE, tower->in_pad[k], tower->out[k], delta, wide, 1, packed + tower->wc[k], tower->in_pad[k],
                      NULL, 0, spare, tower->in_pad[k]);
                 float *swap = delta;
@@ -219,6 +227,7 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
                 spare = swap;
             }
         }
+        encode_backward(l, tower, packed, scratch, delta, grads);
     }
 }
 

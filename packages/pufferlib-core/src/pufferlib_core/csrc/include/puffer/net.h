@@ -109,15 +109,40 @@ int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, c
 
 /* --- what an ISA supplies (internal) --- */
 
-/* One tower: hidden layers and the head rows it feeds. Offsets are in floats. */
+/* A layer of an encoder. At each place of an image (height x width of them) it reads a patch, `kernel` runs of
+ * kernel * read numbers, and gives `out` numbers, padded to `pad`. A dense layer has one place and one run. Offsets and steps
+ * are in floats. */
 typedef struct {
+    int32_t height, width;
+    int32_t out, pad;
+    int32_t kernel, channels, read;                    /* read: the channels, as what is read is padded */
+    int64_t column_step, row_step, image_step;         /* from the patch of a place to those of the next ones */
+    int64_t run_step;                                  /* from run to run */
+    int64_t w, b;                                      /* in the flat parameters */
+    int64_t wt, pb;                                    /* packed: (kernel, kernel, read, pad) and (pad), gradients too */
+    int64_t wc;                                        /* packed: (out, kernel, kernel, read), backward; not for layer 0 */
+    int64_t act;                                       /* scratch: activations (PUF_SLICE, height, width, pad) */
+} puf_layer;
+
+typedef struct {
+    int32_t layers, size;
+    int32_t group;                                     /* images that pass through the layers together */
+    int64_t first, joined;                             /* place in a row of the inputs, and of what all encoders give */
+    puf_layer layer[PUF_MAX_ENCODER_LAYERS];
+} puf_reader;
+
+/* One tower: encoders, hidden layers and the head rows it feeds. Offsets are in floats. */
+typedef struct {
+    puf_reader reader[PUF_MAX_ENCODERS];
+    int64_t x;                                         /* scratch: what the first hidden layer reads (PUF_SLICE, in[0]) */
+    int64_t patch_delta[2];                            /* scratch: deltas of a group of images, two buffers */
     int32_t layers;
     int32_t in[PUF_MAX_LAYERS], out[PUF_MAX_LAYERS];   /* sizes */
     int32_t out_pad[PUF_MAX_LAYERS];                   /* rounded up to whole vectors */
     int32_t in_pad[PUF_MAX_LAYERS];
     int64_t w[PUF_MAX_LAYERS], b[PUF_MAX_LAYERS];      /* in the flat parameters */
     int64_t wt[PUF_MAX_LAYERS];                        /* packed: (in, out_pad), for the forward pass and gradients */
-    int64_t wc[PUF_MAX_LAYERS];                        /* packed: (out, in_pad), for the backward pass; not for layer 0 */
+    int64_t wc[PUF_MAX_LAYERS];                        /* packed: (out, in_pad), for the backward pass; not for layer 0 without encoders */
     int64_t pb[PUF_MAX_LAYERS];                        /* packed: (out_pad) */
     int64_t act[PUF_MAX_LAYERS];                       /* scratch: activations (PUF_SLICE, out_pad) */
     int64_t delta[2];                                  /* scratch: two buffers (PUF_SLICE, widest out_pad) */
