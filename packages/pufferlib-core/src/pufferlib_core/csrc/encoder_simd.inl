@@ -2,11 +2,12 @@
  *
  * A layer reads patches. Channels are innermost, so that a patch is `kernel` runs of neighbouring numbers, one row of the image
  * apart, and is read where it lies: nothing is gathered. A dense layer has one place, whose patch is all that it reads. What a
- * layer gives is padded to whole vectors with zeros and read on like that. Images of a slice are taken some at a time, through
+ * layer gives is padded to whole vectors with zeros and read on like that. Weights are packed as panels of as many columns as a
+ * tile has (the last may be narrower), one after the other, so that a tile reads them without a gap. Images of a slice are taken some at a time, through
  * all layers, while they are in the cache. Each number is summed in an order of its own.
  */
 
-enum { PATCH_ROWS = GEMM_VECS == 4 ? 8 : 4, PATCH_VECS = 2 }; /* registers of a tile */
+enum { PATCH_ROWS = GEMM_VECS == 4 ? 8 : 6, PATCH_VECS = 2, PANEL = PATCH_VECS * VW }; /* registers of a tile; its columns */
 
 /* to[m][v] (+)= start[v] + sum over patch m of from[m][run * run_step + k] * b[(run * run_length + k) * ldb + v]. */
 PUF_INLINE void patch_tile(int rows, int vecs, int32_t runs, int32_t run_length, int64_t run_step, const float *const *from,
@@ -51,14 +52,14 @@ static void patch_rows(int rows, int vecs, int32_t runs, int32_t run_length, int
                        const float *b, int64_t ldb, const float *start, int add, float *const *to) {
     switch (rows) {
         case PATCH_ROWS: PATCH_CASE(PATCH_ROWS)
-        case PATCH_ROWS / 2: PATCH_CASE(PATCH_ROWS / 2)
+        case 2: PATCH_CASE(2)
         default: PATCH_CASE(1)
     }
 }
 #undef PATCH_CASE
 
 /* Rows of the next tile of `rest`. */
-static int tile_rows(int32_t rest) { return rest >= PATCH_ROWS ? PATCH_ROWS : (rest >= PATCH_ROWS / 2 ? PATCH_ROWS / 2 : 1); }
+static int tile_rows(int32_t rest) { return rest >= PATCH_ROWS ? PATCH_ROWS : (rest >= 2 ? 2 : 1); }
 
 /* The patches of a layer one after the other: rows of an image, images. */
 typedef struct {
@@ -79,8 +80,9 @@ PUF_INLINE void next_patch(const puf_layer *c, patch_walk *walk) {
 /* Patches of `images` images at x -> y (images, height, width, pad), before the activation. */
 static void layer_forward(const puf_layer *c, int32_t images, const float *x, const float *packed, float *y) {
     const int32_t places = images * c->height * c->width, run = c->kernel * c->read;
-    for (int32_t column = 0; column < c->pad; column += PATCH_VECS * VW) {
-        const int vecs = c->pad - column >= PATCH_VECS * VW ? PATCH_VECS : 1;
+    for (int32_t column = 0; column < c->pad; column += PANEL) {
+        const int vecs = c->pad - column >= PANEL ? PATCH_VECS : 1;
+        const float *panel = packed + c->wt + (int64_t)column * c->kernel * run;
         patch_walk walk = {0, 0, 0};
         const float *from[PATCH_ROWS];
         float *to[PATCH_ROWS];
@@ -92,7 +94,7 @@ static void layer_forward(const puf_layer *c, int32_t images, const float *x, co
                 to[m] = y + (int64_t)(p + m) * c->pad + column;
                 next_patch(c, &walk);
             }
-            patch_rows(rows, vecs, c->kernel, run, c->run_step, from, packed + c->wt + column, c->pad,
+            patch_rows(rows, vecs, c->kernel, run, c->run_step, from, panel, vecs * VW,
                        packed + c->pb + column, 0, to);
         }
     }
@@ -101,9 +103,9 @@ static void layer_forward(const puf_layer *c, int32_t images, const float *x, co
 /* Adds deltas (images, height, width, pad) x weights to the places in dx that the patches were read from. */
 static void layer_input_gradient(const puf_layer *c, int32_t images, const float *delta, const float *packed, float *dx) {
     const int32_t places = images * c->height * c->width, run = c->kernel * c->read, all = c->kernel * run;
-    for (int32_t column = 0; column < all; column += VW * PATCH_VECS) {
-        const int32_t rest = run - column % run; /* runs are whole vectors; a tile does not pass the end of one */
-        const int vecs = rest >= PATCH_VECS * VW ? PATCH_VECS : 1;
+    int vecs;
+    for (int32_t column = 0; column < all; column += vecs * VW) {
+        vecs = run - column % run >= PANEL ? PATCH_VECS : 1; /* runs are whole vectors; a tile does not pass the end of one */
         const int64_t within = column / run * c->run_step + column % run;
         patch_walk walk = {0, 0, 0};
         const float *from[PATCH_ROWS];
@@ -116,9 +118,8 @@ static void layer_input_gradient(const puf_layer *c, int32_t images, const float
                 to[m] = dx + walk.at + within;
                 next_patch(c, &walk);
             }
-            patch_rows(rows, vecs, 1, c->out, 0, from, packed + c->wc + column, all, NULL, 1, to);
+            patch_rows(rows, vecs, 1, c->out, 0, from, packed + c->wc + (int64_t)column * c->out, vecs * VW, NULL, 1, to);
         }
-        if (vecs == 1) { column -= (PATCH_VECS - 1) * VW; }
     }
 }
 
@@ -127,7 +128,7 @@ PUF_INLINE void weight_tile(int rows, int vecs, const puf_layer *c, int32_t imag
                             const float *PUF_RESTRICT delta, float *PUF_RESTRICT g) {
     vf acc[PATCH_ROWS][PATCH_VECS];
     for (int m = 0; m < rows; m++) {
-        for (int v = 0; v < vecs; v++) { acc[m][v] = vload(g + (int64_t)m * c->pad + v * VW); }
+        for (int v = 0; v < vecs; v++) { acc[m][v] = vload(g + (m * vecs + v) * VW); }
     }
     /* Where there is one place in an image, the images are the columns. */
     const int one = c->height * c->width == 1;
@@ -149,7 +150,7 @@ PUF_INLINE void weight_tile(int rows, int vecs, const puf_layer *c, int32_t imag
         }
     }
     for (int m = 0; m < rows; m++) {
-        for (int v = 0; v < vecs; v++) { vstore(g + (int64_t)m * c->pad + v * VW, acc[m][v]); }
+        for (int v = 0; v < vecs; v++) { vstore(g + (m * vecs + v) * VW, acc[m][v]); }
     }
 }
 
@@ -163,18 +164,19 @@ PUF_INLINE void weight_tile(int rows, int vecs, const puf_layer *c, int32_t imag
 
 static void layer_weight_gradient(const puf_layer *c, int32_t images, const float *x, const float *delta, float *grads) {
     const int32_t run = c->kernel * c->read;
-    for (int32_t column = 0; column < c->pad; column += PATCH_VECS * VW) {
-        const int vecs = c->pad - column >= PATCH_VECS * VW ? PATCH_VECS : 1;
+    for (int32_t column = 0; column < c->pad; column += PANEL) {
+        const int vecs = c->pad - column >= PANEL ? PATCH_VECS : 1;
+        float *panel = grads + c->wt + (int64_t)column * c->kernel * run;
         const float *d = delta + column;
         for (int32_t ky = 0; ky < c->kernel; ky++) {
             int rows;
             for (int32_t k = 0; k < run; k += rows) {
                 const float *a = x + ky * c->run_step + k;
-                float *g = grads + c->wt + ((int64_t)ky * run + k) * c->pad + column;
+                float *g = panel + ((int64_t)ky * run + k) * vecs * VW;
                 rows = tile_rows(run - k);
                 switch (rows) {
                     case PATCH_ROWS: WEIGHT_CASE(PATCH_ROWS)
-                    case PATCH_ROWS / 2: WEIGHT_CASE(PATCH_ROWS / 2)
+                    case 2: WEIGHT_CASE(2)
                     default: WEIGHT_CASE(1)
                 }
             }
@@ -185,15 +187,21 @@ static void layer_weight_gradient(const puf_layer *c, int32_t images, const floa
 
 /* --- packing ---------------------------------------------------------------------------------------------------------- */
 
+/* Where row k of column j lies in panels of `rows` rows, of `columns` columns in all. */
+static int64_t panel_place(int64_t rows, int32_t columns, int64_t k, int32_t j) {
+    const int32_t first = j / PANEL * PANEL, wide = columns - first >= PANEL ? PANEL : columns - first;
+    return first * rows + k * wide + (j - first);
+}
+
 static void layer_pack(const puf_layer *c, int first, const float *params, float *packed) {
-    const int32_t all = c->kernel * c->kernel * c->read, size = c->kernel * c->kernel;
+    const int32_t size = c->kernel * c->kernel, run = c->kernel * c->read;
     for (int32_t f = 0; f < c->out; f++) {
         for (int32_t channel = 0; channel < c->channels; channel++) {
             const float *w = params + c->w + ((int64_t)f * c->channels + channel) * size;
             for (int32_t k = 0; k < size; k++) { /* (ky, kx) */
-                const int64_t at = (int64_t)k * c->read + channel;
-                packed[c->wt + at * c->pad + f] = w[k];
-                if (!first) { packed[c->wc + (int64_t)f * all + at] = w[k]; }
+                const int32_t at = k * c->read + channel;
+                packed[c->wt + panel_place((int64_t)size * c->read, c->pad, at, f)] = w[k];
+                if (!first) { packed[c->wc + (int64_t)(at / run) * run * c->out + panel_place(c->out, run, f, at % run)] = w[k]; }
             }
         }
     }
@@ -205,7 +213,9 @@ static void layer_unpack(const puf_layer *c, const float *packed, float *grads) 
     for (int32_t f = 0; f < c->out; f++) {
         for (int32_t channel = 0; channel < c->channels; channel++) {
             float *g = grads + c->w + ((int64_t)f * c->channels + channel) * size;
-            for (int32_t k = 0; k < size; k++) { g[k] = packed[c->wt + ((int64_t)k * c->read + channel) * c->pad + f]; }
+            for (int32_t k = 0; k < size; k++) {
+                g[k] = packed[c->wt + panel_place((int64_t)size * c->read, c->pad, (int64_t)k * c->read + channel, f)];
+            }
         }
     }
     puf_copy(grads + c->b, packed + c->pb, (size_t)c->out * 4);

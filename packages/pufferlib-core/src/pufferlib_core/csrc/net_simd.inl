@@ -50,20 +50,26 @@ static void gemm_edge(int rows, int vecs, int32_t depth, const float *a, int64_t
 }
 #undef GEMM_CASE
 
+enum { GEMM_DEPTH = 128 };
+
 static void gemm(int32_t rows, int32_t columns, int32_t depth, const float *a, int64_t row_stride, int64_t k_stride,
                  const float *b, int64_t ldb, const float *start, int add, float *c, int64_t ldc) {
     const int32_t vecs = columns / VW;
     for (int32_t v = 0; v < vecs; v += GEMM_VECS) {
         const int wide = vecs - v < GEMM_VECS ? vecs - v : GEMM_VECS;
-        for (int32_t m = 0; m < rows; m += GEMM_ROWS) {
-            const int tall = rows - m < GEMM_ROWS ? rows - m : GEMM_ROWS;
-            const float *from = a + m * row_stride, *weights = b + v * VW;
-            const float *begin = start != NULL ? start + v * VW : NULL;
-            float *to = c + m * ldc + v * VW;
-            if (tall == GEMM_ROWS && wide == GEMM_VECS) {
-                gemm_tile(GEMM_ROWS, GEMM_VECS, depth, from, row_stride, k_stride, weights, ldb, begin, add, to, ldc);
-            } else {
-                gemm_edge(tall, wide, depth, from, row_stride, k_stride, weights, ldb, begin, add, to, ldc);
+        const float *begin = start != NULL ? start + v * VW : NULL;
+        int32_t part;
+        for (int32_t k = 0; k < depth; k += part) { /* as many rows of b as stay in the cache; the order of sums is the same */
+            part = depth - k < GEMM_DEPTH ? depth - k : GEMM_DEPTH;
+            for (int32_t m = 0; m < rows; m += GEMM_ROWS) {
+                const int tall = rows - m < GEMM_ROWS ? rows - m : GEMM_ROWS;
+                const float *from = a + m * row_stride + k * k_stride, *weights = b + k * ldb + v * VW;
+                float *to = c + m * ldc + v * VW;
+                if (tall == GEMM_ROWS && wide == GEMM_VECS) {
+                    gemm_tile(GEMM_ROWS, GEMM_VECS, part, from, row_stride, k_stride, weights, ldb, begin, add || k > 0, to, ldc);
+                } else {
+                    gemm_edge(tall, wide, part, from, row_stride, k_stride, weights, ldb, begin, add || k > 0, to, ldc);
+                }
             }
         }
     }

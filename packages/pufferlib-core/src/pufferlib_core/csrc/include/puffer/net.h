@@ -119,8 +119,8 @@ typedef struct {
     int64_t column_step, row_step, image_step;         /* from the patch of a place to those of the next ones */
     int64_t run_step;                                  /* from run to run */
     int64_t w, b;                                      /* in the flat parameters */
-    int64_t wt, pb;                                    /* packed: (kernel, kernel, read, pad) and (pad), gradients too */
-    int64_t wc;                                        /* packed: (out, kernel, kernel, read), backward; not for layer 0 */
+    int64_t wt, pb;                                    /* packed: panels of (kernel, kernel, read) rows, and (pad) */
+    int64_t wc;                                        /* packed: panels of (out) rows by run, backward; not layer 0 */
     int64_t act;                                       /* scratch: activations (PUF_SLICE, height, width, pad) */
 } puf_layer;
 
