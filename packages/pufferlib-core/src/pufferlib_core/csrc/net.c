@@ -152,6 +152,19 @@ int64_t puf_net_params(const puf_net *net) { return walk_tensors(net, -1).params
 
 int64_t puf_net_init_scratch(const puf_net *net) { return walk_tensors(net, -1).largest; }
 
+/* Long vectors are summed as many sums side by side: much faster, closer, and the same on every target. */
+static float product(const float *a, const float *b, int32_t n) {
+    enum { LONG = 2048, SUMS = 16 };
+    float sums[SUMS] = {0}, total = 0.0f;
+    int32_t i = 0;
+    for (; n >= LONG && i + SUMS <= n; i += SUMS) {
+        for (int j = 0; j < SUMS; j++) { sums[j] += a[i + j] * b[i + j]; }
+    }
+    for (; i < n; i++) { total += a[i] * b[i]; }
+    for (int j = 0; n >= LONG && j < SUMS; j++) { total += sums[j]; }
+    return total;
+}
+
 /* `count` orthonormal vectors of `length` (count <= length) from normal numbers, by modified Gram and Schmidt, twice. */
 static void orthonormal(float *x, int32_t count, int32_t length, puf_rng *rng) {
     for (int64_t i = 0; i < (int64_t)count * length; i++) {
@@ -166,13 +179,10 @@ static void orthonormal(float *x, int32_t count, int32_t length, puf_rng *rng) {
         for (int pass = 0; pass < 2; pass++) {
             for (int32_t q = 0; q < r; q++) {
                 const float *other = x + (int64_t)q * length;
-                float dot = 0.0f;
-                for (int32_t i = 0; i < length; i++) { dot += row[i] * other[i]; }
+                const float dot = product(row, other, length);
                 for (int32_t i = 0; i < length; i++) { row[i] -= dot * other[i]; }
             }
-            float norm = 0.0f;
-            for (int32_t i = 0; i < length; i++) { norm += row[i] * row[i]; }
-            const float scale = 1.0f / puf_sqrt(norm);
+            const float scale = 1.0f / puf_sqrt(product(row, row, length));
             for (int32_t i = 0; i < length; i++) { row[i] *= scale; }
         }
     }

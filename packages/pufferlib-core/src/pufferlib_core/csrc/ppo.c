@@ -17,7 +17,7 @@ struct puf_ppo {
     int64_t rows;
     int32_t minibatch;
     int32_t *order;     /* (rows) row numbers in the order of this epoch */
-    float *chunk_grads; /* (MAX_CHUNKS, layout.grads) */
+    float *chunk_grads; /* (chunks, layout.grads) */
     float *grads;       /* (params) canonical */
 };
 
@@ -32,10 +32,25 @@ typedef struct {
     float sums[MAX_CHUNKS][PUF_SUM_COUNT];
 } minibatch_job;
 
+/* Rows of a chunk, whole slices: they depend on the size of a minibatch alone. */
+static int32_t rows_of_chunk(int32_t count) {
+    const int32_t share = (count + MAX_CHUNKS - 1) / MAX_CHUNKS;
+    const int32_t least = share < MIN_CHUNK_ROWS ? MIN_CHUNK_ROWS : share;
+    return (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
+}
+
+static int32_t chunks_of(int32_t count) { return (count + rows_of_chunk(count) - 1) / rows_of_chunk(count); }
+
+/* For as many chunks as any number of rows up to `minibatch` makes. */
+static size_t chunk_bytes(const puf_policy *policy, int32_t minibatch) {
+    const int32_t most = (minibatch + MIN_CHUNK_ROWS - 1) / MIN_CHUNK_ROWS;
+    return puf_align_up((size_t)policy->layout.grads * (size_t)(most < MAX_CHUNKS ? most : MAX_CHUNKS) * 4);
+}
+
 size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch) {
     if (policy == NULL || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0) { return 0; }
     return puf_align_up(sizeof(puf_ppo)) + puf_align_up((size_t)rows * 4) +
-           puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4) + puf_align_up((size_t)policy->layout.params * 4);
+           chunk_bytes(policy, minibatch) + puf_align_up((size_t)policy->layout.params * 4);
 }
 
 int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch) {
@@ -53,7 +68,7 @@ int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int
     ppo->order = (int32_t *)next;
     next += puf_align_up((size_t)rows * 4);
     ppo->chunk_grads = (float *)next;
-    next += puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4);
+    next += chunk_bytes(policy, minibatch);
     ppo->grads = (float *)next;
     *out = ppo;
     return PUF_OK;
@@ -180,10 +195,8 @@ static int minibatch_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_
                               float *sums) {
     puf_policy *policy = ppo->policy;
     const puf_layout *l = &policy->layout;
-    const int32_t share = (job->count + MAX_CHUNKS - 1) / MAX_CHUNKS;
-    const int32_t least = share < MIN_CHUNK_ROWS ? MIN_CHUNK_ROWS : share;
-    job->chunk_rows = (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
-    job->chunks = (job->count + job->chunk_rows - 1) / job->chunk_rows;
+    job->chunk_rows = rows_of_chunk(job->count);
+    job->chunks = chunks_of(job->count);
     job->loss = (puf_loss_config){c->clip, c->value_clip, c->dual_clip, c->value_coef, c->entropy_coef};
     puf_zero(job->sums, sizeof job->sums);
     advantage_statistics(job, c->normalize_advantage);
@@ -231,7 +244,7 @@ static void divide_metrics(puf_ppo_metrics *m, int32_t count) {
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics) {
     if (ppo == NULL || !config_legal(config) || !batch_legal(batch) || index == NULL || params == NULL || grads == NULL ||
-        count < 1 || puf_exec_width(exec) > ppo->policy->tasks) {
+        count < 1 || count > ppo->minibatch || puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
     for (int32_t i = 0; i < count; i++) {
