@@ -169,7 +169,9 @@ def test_gradient_is_that_of_the_loss(name, isa):
         for way in (grads[part], rng.normal(size=t.size)):  # uphill, where every number counts, and any way
             direction = np.zeros(spec.params)
             direction[part] = way / max(np.linalg.norm(way), 1e-9)
-            assert abs(grads @ direction - slope(1e-6 * direction) / 1e-6) <= 1e-3 * np.linalg.norm(grads[part]) + 1e-5 * scale, t
+            assert (
+                abs(grads @ direction - slope(1e-6 * direction) / 1e-6) <= 1e-3 * np.linalg.norm(grads[part]) + 1e-5 * scale
+            ), t
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

@@ -234,17 +234,17 @@ static void join(const puf_layer *c, int32_t images, float *y, float *row, int64
     }
 }
 
-static void encode(const puf_layout *l, const puf_tower *tower, const float *packed, float *scratch) {
+static void encode(const puf_layout *l, const puf_tower *tower, const float *packed, float *scratch, int32_t rows) {
     const int64_t obs = l->net.obs_size, ld = tower->in[0];
     for (int32_t e = 0; e < l->net.encoders; e++) {
         const puf_reader *reader = &tower->reader[e];
         const float *in = scratch + l->in + reader->first;
         float *out = scratch + tower->x + reader->joined;
         if (reader->layers == 0) {
-            for (int32_t i = 0; i < PUF_SLICE; i++) { puf_copy(out + i * ld, in + i * obs, (size_t)reader->size * 4); }
+            for (int32_t i = 0; i < rows; i++) { puf_copy(out + i * ld, in + i * obs, (size_t)reader->size * 4); }
             continue;
         }
-        for (int32_t i = 0; i < PUF_SLICE; i += reader->group) {
+        for (int32_t i = 0; i < rows; i += reader->group) { /* of the last group, some rows may have no meaning */
             const float *x = in + i * obs;
             for (int32_t k = 0; k < reader->layers; k++) {
                 const puf_layer *c = &reader->layer[k];

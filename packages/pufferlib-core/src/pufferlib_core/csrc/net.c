@@ -451,10 +451,7 @@ void puf_policy_rows(const puf_policy *policy, const float *PUF_RESTRICT obs, in
 }
 
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch) {
-    const int64_t size = policy->layout.net.obs_size;
-    float *in = scratch + policy->layout.in;
-    puf_policy_rows(policy, obs, rows, in);
-    if (rows < PUF_SLICE) { puf_zero(in + rows * size, (size_t)((PUF_SLICE - rows) * size) * 4); }
+    puf_policy_rows(policy, obs, rows, scratch + policy->layout.in);
 }
 
 typedef struct {
@@ -483,7 +480,7 @@ static void forward_task(void *context, int32_t index, int32_t thread) {
     for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
         puf_policy_input(policy, job->obs + (int64_t)first * l->net.obs_size, rows, scratch);
-        policy->kernels->forward(l, policy->packed, scratch);
+        policy->kernels->forward(l, policy->packed, scratch, rows);
         for (int32_t r = 0; job->logits != NULL && r < rows; r++) {
             for (int32_t k = 0; k < l->logits; k++) {
                 job->logits[(int64_t)(first + r) * l->logits + k] = heads[(int64_t)k * PUF_SLICE + r];
@@ -513,7 +510,7 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
     PUF_ALIGNED(64) float logprobs[PUF_SLICE];
     uint8_t padded[PUF_MAX_LOGITS * PUF_SLICE];
     puf_policy_input(policy, obs, rows, scratch);
-    policy->kernels->forward(l, policy->packed, scratch);
+    policy->kernels->forward(l, policy->packed, scratch, rows);
     policy->dist_kernels->noise(seed, step, first_env, components, words);
     policy->dist_kernels->sample(&l->dist, scratch + l->heads, policy->log_std,
                                  puf_mask_slice(&l->dist, action_mask, rows, padded), words, greedy, actions, logprobs);

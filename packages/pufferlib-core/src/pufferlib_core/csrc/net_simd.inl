@@ -186,17 +186,17 @@ static void head_forward(const float *h, int32_t pad, const float *head, const f
     }
 }
 
-static void net_forward(const puf_layout *l, const float *packed, float *scratch) {
+static void net_forward(const puf_layout *l, const float *packed, float *scratch, int32_t rows) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
         const float *x = scratch + tower->x;
         int64_t ldx = tower->in[0];
-        encode(l, tower, packed, scratch);
+        encode(l, tower, packed, scratch, rows);
         for (int32_t k = 0; k < tower->layers; k++) {
             float *y = scratch + tower->act[k];
-            gemm(PUF_SLICE, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
+            gemm(rows, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
                  packed + tower->pb[k], 0, y, tower->out_pad[k]);
-            activate(y, (int64_t)PUF_SLICE * tower->out_pad[k], l->net.activation);
+            activate(y, (int64_t)rows * tower->out_pad[k], l->net.activation);
             x = y;
             ldx = tower->out_pad[k];
         }

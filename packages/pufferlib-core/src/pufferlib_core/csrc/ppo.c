@@ -147,7 +147,7 @@ static void chunk_task(void *context, int32_t chunk, int32_t thread) {
     for (int32_t first = chunk * job->chunk_rows; first < end; first += PUF_SLICE) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
         load_slice(job, job->index + first, rows, scratch, use_mask);
-        policy->kernels->forward(l, policy->packed, scratch);
+        policy->kernels->forward(l, policy->packed, scratch, PUF_SLICE);
         policy->kernels->loss(l, &job->loss, policy->log_std, scratch, scratch + l->row + PUF_ROW_COUNT * PUF_SLICE,
                               use_mask, job->sums[chunk], grads);
         policy->kernels->backward(l, policy->packed, scratch, grads);

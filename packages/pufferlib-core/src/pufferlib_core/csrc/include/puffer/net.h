@@ -203,9 +203,10 @@ typedef struct puf_net_kernels {
     int32_t vector;
     void (*pack)(const puf_layout *l, const float *params, float *packed);
     void (*unpack)(const puf_layout *l, const float *packed_grads, float *grads);
-    /* Inputs are in scratch + l->in, results in scratch + l->heads. */
-    void (*forward)(const puf_layout *l, const float *packed, float *scratch);
-    /* Deltas are in scratch + l->heads; adds to the packed gradients. */
+    /* The inputs of the first `rows` rows are in scratch + l->in, results in scratch + l->heads; what other rows hold has no
+     * meaning. */
+    void (*forward)(const puf_layout *l, const float *packed, float *scratch, int32_t rows);
+    /* Deltas are in scratch + l->heads, of all PUF_SLICE rows, as they came from forward; adds to the packed gradients. */
     void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *grads);
     /* Heads to deltas. action: planes (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
@@ -216,7 +217,7 @@ typedef struct puf_net_kernels {
 void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector);
 /* Copies rows to (rows, obs_size), normalised. */
 void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, float *in);
-/* The same into the input block of a scratch; the rows up to PUF_SLICE become 0. */
+/* The same into the input block of a scratch. */
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
 /* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits - A) or NULL. */
