@@ -1,9 +1,10 @@
 """A convolutional network against torch on the CPU, in the environment of the peers.
 
-`UV_PROJECT_ENVIRONMENT=build/peers uv run --group dev --group peers benchmarks/convolution.py`. The network of Mnih et al. 2015
-with 512 hidden units reads 256 images of 84x84x4 bytes. "forward" gives the action head and values, "gradient" those, a loss and all
-gradients. Both run in turn in one process; a ratio is torch's time over ours, and torch keeps images in the layout that is faster for
-it. GFLOP/s count the products of weights alone; the processor's are those of torch's product of 1024x1024 matrices.
+`UV_PROJECT_ENVIRONMENT=build/peers uv run --group dev --group peers benchmarks/convolution.py`. The network of Mnih et al.
+2015 with 512 hidden units reads 256 images of 84x84x4 bytes. "forward" gives the action head and values, "gradient" those, a
+loss and all gradients. Both run in turn in one process; a ratio is torch's time over ours, and torch keeps images in the
+layout that is faster for it. GFLOP/s count the products of weights alone; the processor's are those of torch's product of
+1024x1024 matrices.
 """
 
 from __future__ import annotations
