@@ -9,10 +9,9 @@ from pufferlib_core.testing.parity import parity
 from pufferlib_core.testing.trials import CASES
 
 NATIVE = get_backend("native")
-ABLE = [name for name, case in CASES.items() if not case.spec.encoders]
 
 
-@pytest.mark.parametrize("case", ABLE)
+@pytest.mark.parametrize("case", CASES)
 def test_the_native_back_end_keeps_the_contract(case):
     check_backend("native", [case])
 

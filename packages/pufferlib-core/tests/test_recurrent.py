@@ -91,7 +91,8 @@ def loss64(spec, config, flat, batch, index):
     old = {name: planes[name].ravel().astype(np.float64) for name in ("logprob", "advantage", "target", "value")}
     total, parts = loss(
         logprob, entropy, value, old_logprob=old["logprob"], advantage=old["advantage"], target=old["target"],
-        old_value=old["value"], valid=planes["valid"].ravel(), config=config, xp=np,
+        old_value=old["value"], valid=planes["valid"].ravel(), config=config,
+        coefficients=Coefficients(0.0, config.clip, config.entropy_coef), xp=np,
     )  # fmt: skip
     return total, [parts[name] for name in METRICS]
 

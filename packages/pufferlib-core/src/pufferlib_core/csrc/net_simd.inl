@@ -50,25 +50,62 @@ static void gemm_edge(int rows, int vecs, int32_t depth, const float *a, int64_t
 }
 #undef GEMM_CASE
 
+enum { GEMM_DEPTH = 128 };
+
 static void gemm(int32_t rows, int32_t columns, int32_t depth, const float *a, int64_t row_stride, int64_t k_stride,
                  const float *b, int64_t ldb, const float *start, int add, float *c, int64_t ldc) {
     const int32_t vecs = columns / VW;
     for (int32_t v = 0; v < vecs; v += GEMM_VECS) {
         const int wide = vecs - v < GEMM_VECS ? vecs - v : GEMM_VECS;
-        for (int32_t m = 0; m < rows; m += GEMM_ROWS) {
-            const int tall = rows - m < GEMM_ROWS ? rows - m : GEMM_ROWS;
-            const float *from = a + m * row_stride, *weights = b + v * VW;
-            const float *begin = start != NULL ? start + v * VW : NULL;
-            float *to = c + m * ldc + v * VW;
-            if (tall == GEMM_ROWS && wide == GEMM_VECS) {
-                gemm_tile(GEMM_ROWS, GEMM_VECS, depth, from, row_stride, k_stride, weights, ldb, begin, add, to, ldc);
-            } else {
-                gemm_edge(tall, wide, depth, from, row_stride, k_stride, weights, ldb, begin, add, to, ldc);
+        const float *begin = start != NULL ? start + v * VW : NULL;
+        int32_t part;
+        for (int32_t k = 0; k < depth; k += part) { /* as many rows of b as stay in the cache; the order of sums is the same */
+            part = depth - k < GEMM_DEPTH ? depth - k : GEMM_DEPTH;
+            for (int32_t m = 0; m < rows; m += GEMM_ROWS) {
+                const int tall = rows - m < GEMM_ROWS ? rows - m : GEMM_ROWS;
+                const float *from = a + m * row_stride + k * k_stride, *weights = b + k * ldb + v * VW;
+                float *to = c + m * ldc + v * VW;
+                if (tall == GEMM_ROWS && wide == GEMM_VECS) {
+                    gemm_tile(GEMM_ROWS, GEMM_VECS, part, from, row_stride, k_stride, weights, ldb, begin, add || k > 0, to, ldc);
+                } else {
+                    gemm_edge(tall, wide, part, from, row_stride, k_stride, weights, ldb, begin, add || k > 0, to, ldc);
+                }
             }
         }
     }
 }
 
+/* --- activations -------------------------------------------------------------------------------------------------------- */
+
+static void activate(float *x, int64_t n, int activation) {
+    if (activation == PUF_TANH) {
+        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vtanh(vload(x + i))); }
+    } else {
+        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vmax(vset(0.0f), vload(x + i))); }
+    }
+}
+
+/* delta *= activation'(h), and adds its sum over the rows to `bias`. */
+static void activation_backward(float *delta, const float *h, int32_t rows, int32_t pad, int activation,
+                                float *bias) {
+    for (int32_t j = 0; j < pad; j += VW) {
+        vf sum = vset(0.0f);
+        for (int32_t row = 0; row < rows; row++) {
+            const vf y = vload(h + (int64_t)row * pad + j);
+            vf d = vload(delta + (int64_t)row * pad + j);
+            if (activation == PUF_TANH) {
+                d = d - d * (y * y);
+            } else {
+                d = vselect(vgt(y, vset(0.0f)), d, vset(0.0f));
+            }
+            vstore(delta + (int64_t)row * pad + j, d);
+            sum = sum + d;
+        }
+        vstore(bias + j, vload(bias + j) + sum);
+    }
+}
+
+#include "encoder_simd.inl"
 #include "core_simd.inl"
 
 /* --- packing ---------------------------------------------------------------------------------------------------------- */
@@ -77,6 +114,7 @@ static void net_pack(const puf_layout *l, const float *params, float *packed) {
     puf_zero(packed, (size_t)l->packed * sizeof(float));
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
+        encoders_pack(l, tower, params, packed);
         for (int32_t k = 0; k < tower->layers; k++) {
             const int32_t in = tower->in[k], out = tower->out[k], out_pad = tower->out_pad[k];
             const float *PUF_RESTRICT w = params + tower->w[k];
@@ -87,7 +125,7 @@ static void net_pack(const puf_layout *l, const float *params, float *packed) {
                     for (int32_t j = j0; j < j1; j++) { wt[(int64_t)i * out_pad + j] = w[(int64_t)j * in + i]; }
                 }
             }
-            for (int32_t j = 0; k > 0 && j < out; j++) {
+            for (int32_t j = 0; (k > 0 || l->net.encoders > 0) && j < out; j++) {
                 puf_copy(packed + tower->wc[k] + (int64_t)j * tower->in_pad[k], w + (int64_t)j * in, (size_t)in * 4);
             }
             puf_copy(packed + tower->pb[k], params + tower->b[k], (size_t)out * 4);
@@ -107,6 +145,7 @@ static void net_pack(const puf_layout *l, const float *params, float *packed) {
 static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
+        encoders_unpack(l, tower, packed, grads);
         for (int32_t k = 0; k < tower->layers; k++) {
             const int32_t in = tower->in[k], out = tower->out[k], out_pad = tower->out_pad[k];
             const float *PUF_RESTRICT wt = packed + tower->wt[k];
@@ -134,14 +173,6 @@ static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
 
 /* --- forward and backward --------------------------------------------------------------------------------------------- */
 
-static void activate(float *x, int64_t n, int activation) {
-    if (activation == PUF_TANH) {
-        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vtanh(vload(x + i))); }
-    } else {
-        for (int64_t i = 0; i < n; i += VW) { vstore(x + i, vmax(vset(0.0f), vload(x + i))); }
-    }
-}
-
 /* heads[r][row] = bias[r] + dot(head[r], h[row]): sums across lanes, VW rows at a time. */
 static void head_forward(const float *h, int32_t pad, const float *head, const float *bias, int32_t rows, float *planes) {
     for (int32_t r = 0; r < rows; r++) {
@@ -158,41 +189,23 @@ static void head_forward(const float *h, int32_t pad, const float *head, const f
     }
 }
 
-static void net_forward(const puf_layout *l, const float *packed, float *scratch) {
+static void net_forward(const puf_layout *l, const float *packed, float *scratch, int32_t rows) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
-        const float *x = scratch + l->in;
-        int64_t ldx = l->net.obs_size;
+        const float *x = scratch + tower->x;
+        int64_t ldx = tower->in[0];
+        encode(l, tower, packed, scratch, rows);
         for (int32_t k = 0; k < tower->layers; k++) {
             float *y = scratch + tower->act[k];
-            gemm(PUF_SLICE, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
+            gemm(rows, tower->out_pad[k], tower->in[k], x, ldx, 1, packed + tower->wt[k], tower->out_pad[k],
                  packed + tower->pb[k], 0, y, tower->out_pad[k]);
-            activate(y, (int64_t)PUF_SLICE * tower->out_pad[k], l->net.activation);
+            activate(y, (int64_t)rows * tower->out_pad[k], l->net.activation);
             x = y;
             ldx = tower->out_pad[k];
         }
         if (tower->core.size > 0) { core_forward(l, &tower->core, packed, scratch, x, ldx); }
         head_forward(scratch + tower->output, tower->read_pad, packed + tower->head, packed + tower->head_bias, tower->head_rows,
                      scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE);
-    }
-}
-
-/* delta *= activation'(h), and adds its sum over the rows to `bias`. */
-static void activation_backward(float *delta, const float *h, int32_t pad, int activation, float *bias) {
-    for (int32_t j = 0; j < pad; j += VW) {
-        vf sum = vset(0.0f);
-        for (int32_t row = 0; row < PUF_SLICE; row++) {
-            const vf y = vload(h + (int64_t)row * pad + j);
-            vf d = vload(delta + (int64_t)row * pad + j);
-            if (activation == PUF_TANH) {
-                d = d - d * (y * y);
-            } else {
-                d = vselect(vgt(y, vset(0.0f)), d, vset(0.0f));
-            }
-            vstore(delta + (int64_t)row * pad + j, d);
-            sum = sum + d;
-        }
-        vstore(bias + j, vload(bias + j) + sum);
     }
 }
 
@@ -222,16 +235,17 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
         }
         for (int32_t k = last; k >= 0; k--) {
             const int32_t wide = tower->out_pad[k];
-            const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + l->in;
-            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : l->net.obs_size;
-            activation_backward(delta, scratch + tower->act[k], wide, l->net.activation, grads + tower->pb[k]);
+            const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + tower->x;
+            const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : tower->in[0];
+            activation_backward(delta, scratch + tower->act[k], PUF_SLICE, wide, l->net.activation, grads + tower->pb[k]);
             gemm(tower->in[k], wide, PUF_SLICE, x, 1, ldx, delta, wide, NULL, 1, grads + tower->wt[k], wide);
-            if (k > 0) {
+            if (k > 0 || l->net.encoders > 0) {
                 gemm(PUF_SLICE, tower->in_pad[k], tower->out[k], delta, wide, 1, packed + tower->wc[k], tower->in_pad[k],
                      NULL, 0, spare, tower->in_pad[k]);
                 swap(&delta, &spare);
             }
         }
+        encode_backward(l, tower, packed, scratch, delta, grads);
     }
 }
 

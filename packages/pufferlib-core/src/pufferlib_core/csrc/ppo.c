@@ -19,7 +19,7 @@ struct puf_ppo {
     int32_t minibatch;
     int32_t steps;      /* of a sequence; 1 without a memory: what is shuffled and cut into slices are sequences */
     int32_t *order;     /* (rows / steps) sequences in the order of this epoch */
-    float *chunk_grads; /* (MAX_CHUNKS, layout.grads) */
+    float *chunk_grads; /* (chunks, layout.grads) */
     float *grads;       /* (params) canonical */
     float *unrolled;    /* with a memory: (tasks, steps, layout.scratch) */
     float *carried;     /* with a memory: (tasks, layout.carried) */
@@ -44,13 +44,31 @@ static size_t unrolled_bytes(const puf_policy *policy, int32_t steps) {
     return has_memory(policy) ? puf_align_up(each * (size_t)policy->tasks) : 0;
 }
 
+static int32_t whole_slices(int32_t count) { return (count + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE; }
+
+/* Sequences of the smallest chunk. */
+static int32_t least_chunk(int32_t steps) { return whole_slices((MIN_CHUNK_ROWS + steps - 1) / steps); }
+
+/* Sequences of a chunk, whole slices: they depend on the size of a minibatch alone. */
+static int32_t size_of_chunk(int32_t count, int32_t steps) {
+    const int32_t share = whole_slices((count + MAX_CHUNKS - 1) / MAX_CHUNKS), least = least_chunk(steps);
+    return share < least ? least : share;
+}
+
+/* For as many chunks as any number of sequences up to that of a minibatch makes. */
+static size_t chunk_bytes(const puf_policy *policy, int32_t minibatch, int32_t steps) {
+    const int32_t length = has_memory(policy) ? steps : 1, least = least_chunk(length);
+    const int32_t most = (minibatch / length + least - 1) / least;
+    return puf_align_up((size_t)policy->layout.grads * (size_t)(most < MAX_CHUNKS ? most : MAX_CHUNKS) * 4);
+}
+
 size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps) {
     if (policy == NULL || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0 || steps < 1 ||
         (has_memory(policy) && minibatch % steps != 0)) {
         return 0;
     }
     return puf_align_up(sizeof(puf_ppo)) + puf_align_up((size_t)rows * 4) +
-           puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4) + puf_align_up((size_t)policy->layout.params * 4) +
+           chunk_bytes(policy, minibatch, steps) + puf_align_up((size_t)policy->layout.params * 4) +
            unrolled_bytes(policy, steps) + (size_t)policy->layout.carried * 4 * (size_t)policy->tasks;
 }
 
@@ -70,7 +88,7 @@ int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int
     ppo->order = (int32_t *)next;
     next += puf_align_up((size_t)rows * 4);
     ppo->chunk_grads = (float *)next;
-    next += puf_align_up((size_t)policy->layout.grads * MAX_CHUNKS * 4);
+    next += chunk_bytes(policy, minibatch, steps);
     ppo->grads = (float *)next;
     next += puf_align_up((size_t)policy->layout.params * 4);
     ppo->unrolled = (float *)next;
@@ -171,7 +189,7 @@ static void slice_gradient(minibatch_job *job, const int32_t *index, int32_t row
     for (int32_t t = 0; t < ppo->steps; t++) {
         float *scratch = first + t * l->scratch;
         load_slice(job, index, t * job->stride, rows, scratch, use_mask);
-        policy->kernels->forward(l, policy->packed, scratch);
+        policy->kernels->forward(l, policy->packed, scratch, PUF_SLICE);
         policy->kernels->loss(l, &job->loss, policy->log_std, scratch, scratch + l->row + PUF_ROW_COUNT * PUF_SLICE,
                               use_mask, job->sums[chunk], grads);
         if (memory) { load_memory(job, index, t * job->stride, rows, scratch); }
@@ -240,9 +258,7 @@ static int minibatch_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_
                               float *sums) {
     puf_policy *policy = ppo->policy;
     const puf_layout *l = &policy->layout;
-    const int32_t share = (job->count + MAX_CHUNKS - 1) / MAX_CHUNKS, few = (MIN_CHUNK_ROWS + ppo->steps - 1) / ppo->steps;
-    const int32_t least = share < few ? few : share;
-    job->chunk_size = (least + PUF_SLICE - 1) / PUF_SLICE * PUF_SLICE;
+    job->chunk_size = size_of_chunk(job->count, ppo->steps);
     job->chunks = (job->count + job->chunk_size - 1) / job->chunk_size;
     job->stride = job->batch->rows / ppo->steps;
     job->loss = (puf_loss_config){c->clip, c->value_clip, c->dual_clip, c->value_coef, c->entropy_coef, c->kl_coef};
@@ -300,7 +316,7 @@ static void divide_metrics(puf_ppo_metrics *m, int32_t count) {
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics) {
     if (ppo == NULL || !config_legal(config) || !batch_legal(ppo, batch) || index == NULL || params == NULL || grads == NULL ||
-        count < 1 || puf_exec_width(exec) > ppo->policy->tasks) {
+        count < 1 || count > ppo->minibatch / ppo->steps || puf_exec_width(exec) > ppo->policy->tasks) {
         return PUF_EINVAL;
     }
     if (!order_legal(index, count, batch->rows / ppo->steps)) { return PUF_EINVAL; }

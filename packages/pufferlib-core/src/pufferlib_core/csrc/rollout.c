@@ -61,12 +61,12 @@ static void value_truncated(const collect_job *job, int32_t thread, int32_t t, i
         if (s->truncated[k] && !s->terminated[k]) { who[found++] = i; }
     }
     if (found == 0) { return; }
-    float *scratch = puf_policy_scratch(job->policy, thread); /* its other rows hold old inputs; nobody reads their values */
+    float *scratch = puf_policy_scratch(job->policy, thread);
     for (int32_t r = 0; r < found; r++) {
         if (s->carry != NULL) { puf_carry_begin(l, scratch, r, carry_of(job, who[r])); }
         puf_policy_rows(job->policy, s->final_obs + who[r] * size, 1, scratch + l->in + r * size);
     }
-    job->policy->kernels->forward(l, job->policy->packed, scratch);
+    job->policy->kernels->forward(l, job->policy->packed, scratch, found);
     const float *value = scratch + l->heads + (int64_t)l->logits * PUF_SLICE;
     for (int32_t r = 0; r < found; r++) { s->next_value[t * n + who[r]] = value[r]; }
 }
@@ -141,7 +141,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
     float *scratch = puf_policy_scratch(job->policy, thread);
     puf_policy_input(job->policy, s->obs + (s->steps * n + first) * size, count, scratch);
     puf_carry_load(l, carry, count, scratch);
-    job->policy->kernels->forward(l, job->policy->packed, scratch);
+    job->policy->kernels->forward(l, job->policy->packed, scratch, count);
     puf_copy(last, scratch + l->heads + (int64_t)l->logits * PUF_SLICE, (size_t)count * 4);
     link_values(s, n, s->steps - 1, first, count, last);
 }

@@ -252,6 +252,65 @@ static void actions_that_mix_choices_and_numbers(void) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
 }
 
+/* Gradient of a network with encoders for an image, a vector and numbers as they are, whose sizes fill no vector. */
+static float *encoded_gradient(int32_t width, int isa, const puf_net *net, const float *params) {
+    enum { IMAGES = 150 };
+    threads t = start(width);
+    const size_t policy_bytes = puf_policy_bytes(net, isa, width);
+    void *policy_mem = block(policy_bytes);
+    puf_policy *policy;
+    CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, net, isa, width) == PUF_OK);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, IMAGES, IMAGES);
+    void *ppo_mem = block(ppo_bytes);
+    puf_ppo *ppo;
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, IMAGES, IMAGES) == PUF_OK);
+    float *obs = (float *)block((size_t)(IMAGES * net->obs_size) * 4), *row = (float *)block(IMAGES * 16);
+    float *logits = (float *)block(IMAGES * 12), *value = (float *)block(IMAGES * 4), alone[3];
+    float *grads = (float *)block((size_t)puf_net_params(net) * 4);
+    int32_t *action = (int32_t *)block(IMAGES * 4), *index = (int32_t *)block(IMAGES * 4);
+    uint8_t *valid = (uint8_t *)block(IMAGES);
+    for (int i = 0; i < IMAGES * net->obs_size; i++) { obs[i] = (float)(i * 7 % 31) / 31.0f; }
+    for (int i = 0; i < IMAGES; i++) {
+        action[i] = i % 3;
+        index[i] = i;
+        valid[i] = i % 5 != 0;
+        row[IMAGES + i] = (float)(i % 4) - 1.5f;
+    }
+    CHECK(puf_policy_load(policy, params, NULL, NULL, 0.0f) == PUF_OK);
+    CHECK(puf_policy_forward(policy, t.exec, obs, IMAGES, logits, value) == PUF_OK);
+    CHECK(puf_policy_forward(policy, NULL, obs + 77 * net->obs_size, 1, alone, NULL) == PUF_OK);
+    CHECK(memcmp(alone, logits + 77 * 3, sizeof alone) == 0);
+    const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .epochs = 1, .minibatch = IMAGES};
+    const puf_batch batch = {obs, action, NULL, row, row + IMAGES, row + 2 * IMAGES, row + 3 * IMAGES, valid, IMAGES};
+    CHECK(puf_ppo_gradient(ppo, t.exec, &config, &batch, index, IMAGES, params, grads, NULL) == PUF_OK);
+    CHECK(puf_ppo_gradient(ppo, t.exec, &config, &batch, index, IMAGES + 1, params, grads, NULL) == PUF_EINVAL);
+    void *all[] = {policy_mem, ppo_mem, obs, row, logits, value, action, index, valid};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
+    stop(t);
+    return grads;
+}
+
+static void encoders_on_every_isa(void) {
+    const puf_net net = {
+        .obs_size = 9 * 7 * 3 + 4 + 2, .encoders = 3, .layers = 1, .width = {10}, .action_size = 1, .action_n = {3}, .separate = 1,
+        .encoder = {{9 * 7 * 3, 9, 7, 3, 2, {20, 5}, {3, 2}, {2, 1}}, {.size = 4, .layers = 2, .out = {3, 17}}, {.size = 2}}};
+    const int64_t n = puf_net_params(&net);
+    CHECK(puf_net_encoded(&net) == 3 * 2 * 5 + 17 + 2);
+    float *params = (float *)block((size_t)n * 4), *init = (float *)block((size_t)puf_net_init_scratch(&net) * 4);
+    CHECK(puf_net_init(&net, 1, 0.0f, params, init) == PUF_OK);
+    float *plain = encoded_gradient(1, PUF_ISA_SERIAL, &net, params);
+    for (int isa = 0; isa < PUF_ISA_COUNT; isa++) {
+        if (!puf_isa_usable(isa)) { continue; }
+        float *one = encoded_gradient(1, isa, &net, params), *three = encoded_gradient(3, isa, &net, params);
+        CHECK(memcmp(one, three, (size_t)n * 4) == 0);
+        for (int64_t i = 0; i < n; i++) { CHECK(one[i] - plain[i] < 1e-5f && plain[i] - one[i] < 1e-5f); }
+        free(one);
+        free(three);
+    }
+    void *all[] = {params, init, plain};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
+}
+
 static void illegal_calls(void) {
     puf_env broken = WALK;
     puf_env_info info;
@@ -284,6 +343,7 @@ int main(void) {
     pool_shares_out_what_waits_behind_a_long_task();
     threads_change_no_bit_and_it_learns();
     actions_that_mix_choices_and_numbers();
+    encoders_on_every_isa();
     illegal_calls();
     return failures != 0;
 }

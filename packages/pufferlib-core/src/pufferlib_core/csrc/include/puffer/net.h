@@ -134,15 +134,40 @@ typedef struct {
     int32_t first;         /* number of a row's carry where this core's begins */
 } puf_recurrent;
 
-/* One tower: hidden layers, its core and the head rows it feeds. Offsets are in floats. */
+/* A layer of an encoder. At each place of an image (height x width of them) it reads a patch, `kernel` runs of
+ * kernel * read numbers, and gives `out` numbers, padded to `pad`. A dense layer has one place and one run. Offsets and steps
+ * are in floats. */
 typedef struct {
+    int32_t height, width;
+    int32_t out, pad;
+    int32_t kernel, channels, read;                    /* read: the channels, as what is read is padded */
+    int64_t column_step, row_step, image_step;         /* from the patch of a place to those of the next ones */
+    int64_t run_step;                                  /* from run to run */
+    int64_t w, b;                                      /* in the flat parameters */
+    int64_t wt, pb;                                    /* packed: panels of (kernel, kernel, read) rows, and (pad) */
+    int64_t wc;                                        /* packed: panels of (out) rows by run, backward; not layer 0 */
+    int64_t act;                                       /* scratch: activations (PUF_SLICE, height, width, pad) */
+} puf_layer;
+
+typedef struct {
+    int32_t layers, size;
+    int32_t group;                                     /* images that pass through the layers together */
+    int64_t first, joined;                             /* place in a row of the inputs, and of what all encoders give */
+    puf_layer layer[PUF_MAX_ENCODER_LAYERS];
+} puf_reader;
+
+/* One tower: encoders, hidden layers, its core and the head rows it feeds. Offsets are in floats. */
+typedef struct {
+    puf_reader reader[PUF_MAX_ENCODERS];
+    int64_t x;                                         /* scratch: what the first hidden layer reads (PUF_SLICE, in[0]) */
+    int64_t patch_delta[2];                            /* scratch: deltas of a group of images, two buffers */
     int32_t layers;
     int32_t in[PUF_MAX_LAYERS], out[PUF_MAX_LAYERS];   /* sizes */
     int32_t out_pad[PUF_MAX_LAYERS];                   /* rounded up to whole vectors */
     int32_t in_pad[PUF_MAX_LAYERS];
     int64_t w[PUF_MAX_LAYERS], b[PUF_MAX_LAYERS];      /* in the flat parameters */
     int64_t wt[PUF_MAX_LAYERS];                        /* packed: (in, out_pad), for the forward pass and gradients */
-    int64_t wc[PUF_MAX_LAYERS];                        /* packed: (out, in_pad), for the backward pass; not for layer 0 */
+    int64_t wc[PUF_MAX_LAYERS];                        /* packed: (out, in_pad), for the backward pass; not for layer 0 without encoders */
     int64_t pb[PUF_MAX_LAYERS];                        /* packed: (out_pad) */
     int64_t act[PUF_MAX_LAYERS];                       /* scratch: activations (PUF_SLICE, out_pad) */
     int64_t delta[2];                                  /* scratch: two buffers (PUF_SLICE, widest out_pad) */
@@ -213,10 +238,12 @@ typedef struct puf_net_kernels {
     int32_t vector;
     void (*pack)(const puf_layout *l, const float *params, float *packed);
     void (*unpack)(const puf_layout *l, const float *packed_grads, float *grads);
-    /* Inputs are in scratch + l->in (and what cores remember in their `before`), results in scratch + l->heads. */
-    void (*forward)(const puf_layout *l, const float *packed, float *scratch);
-    /* Deltas are in scratch + l->heads; adds to the packed gradients. carried (l->carried): deltas of what the next row
-     * starts with, overwritten with those of what this one started with; NULL without a core. */
+    /* The inputs of the first `rows` rows are in scratch + l->in (and what cores remember in their `before`), results in
+     * scratch + l->heads; what other rows hold has no meaning. */
+    void (*forward)(const puf_layout *l, const float *packed, float *scratch, int32_t rows);
+    /* Deltas are in scratch + l->heads, of all PUF_SLICE rows, as they came from forward; adds to the packed gradients.
+     * carried (l->carried): deltas of what the next row starts with, overwritten with those of what this one started with;
+     * NULL without a core. */
     void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads);
     /* With a core: what backward leaves of the gradients, for `steps` scratches that lie one after the other. */
     void (*core_gradients)(const puf_layout *l, const float *scratch, int32_t steps, float *grads);
@@ -229,7 +256,7 @@ typedef struct puf_net_kernels {
 void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector);
 /* Copies rows to (rows, obs_size), normalised. */
 void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, float *in);
-/* The same into the input block of a scratch; the rows up to PUF_SLICE become 0. */
+/* The same into the input block of a scratch. */
 void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
 /* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits - A) or NULL.
