@@ -10,7 +10,7 @@ from pufferlib_core.backends import get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.ops.distributions import categorical
-from pufferlib_core.ops.ppo import loss
+from pufferlib_core.ops.ppo import Coefficients, loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete
 
@@ -127,9 +127,9 @@ def batch_of(spec: PolicySpec, rows: int) -> dict[str, np.ndarray]:
 def gradient(spec: PolicySpec, config: PPOConfig, params: np.ndarray, batch: dict[str, np.ndarray], threads: int = 1):
     rows, pool = len(batch["obs"]), native.Pool(threads)
     policy = NATIVE.NativePolicy(spec, params, None, pool)
-    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows), "ppo")
+    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, 1), "ppo")
     handle = ffi.new("puf_ppo **")
-    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows), "ppo")
+    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, 1), "ppo")
     b, c = ffi.new("puf_batch *"), ffi.new("puf_ppo_config *")
     b.action, b.valid, b.rows = ffi.from_buffer(batch["action"]), ffi.from_buffer("uint8_t[]", batch["valid"]), rows
     for name in ("obs", "logprob", "advantage", "target", "value"):
@@ -151,7 +151,8 @@ def loss64(spec, config, flat, batch):
     logprob, entropy = categorical(logits, batch["action"][:, None], (3,), xp=np)
     return loss(logprob, entropy, value, old_logprob=batch["logprob"].astype(np.float64),
                 advantage=batch["advantage"].astype(np.float64), target=batch["target"].astype(np.float64),
-                old_value=batch["value"].astype(np.float64), valid=np.ones(len(value)), config=config, xp=np)[0]  # fmt: skip
+                old_value=batch["value"].astype(np.float64), valid=np.ones(len(value)), config=config,
+                coefficients=Coefficients(0.0, config.clip, config.entropy_coef), xp=np)[0]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SPECS)

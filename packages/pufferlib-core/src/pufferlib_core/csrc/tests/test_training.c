@@ -260,10 +260,10 @@ static float *encoded_gradient(int32_t width, int isa, const puf_net *net, const
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, net, isa, width) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, IMAGES, IMAGES);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, IMAGES, IMAGES, 1);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, IMAGES, IMAGES) == PUF_OK);
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, IMAGES, IMAGES, 1) == PUF_OK);
     float *obs = (float *)block((size_t)(IMAGES * net->obs_size) * 4), *row = (float *)block(IMAGES * 16);
     float *logits = (float *)block(IMAGES * 12), *value = (float *)block(IMAGES * 4), alone[3];
     float *grads = (float *)block((size_t)puf_net_params(net) * 4);
@@ -277,8 +277,8 @@ static float *encoded_gradient(int32_t width, int isa, const puf_net *net, const
         row[IMAGES + i] = (float)(i % 4) - 1.5f;
     }
     CHECK(puf_policy_load(policy, params, NULL, NULL, 0.0f) == PUF_OK);
-    CHECK(puf_policy_forward(policy, t.exec, obs, IMAGES, logits, value) == PUF_OK);
-    CHECK(puf_policy_forward(policy, NULL, obs + 77 * net->obs_size, 1, alone, NULL) == PUF_OK);
+    CHECK(puf_policy_forward(policy, t.exec, obs, NULL, IMAGES, logits, value) == PUF_OK);
+    CHECK(puf_policy_forward(policy, NULL, obs + 77 * net->obs_size, NULL, 1, alone, NULL) == PUF_OK);
     CHECK(memcmp(alone, logits + 77 * 3, sizeof alone) == 0);
     const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .epochs = 1, .minibatch = IMAGES};
     const puf_batch batch = {obs, action, NULL, row, row + IMAGES, row + 2 * IMAGES, row + 3 * IMAGES, valid, IMAGES};
