@@ -469,3 +469,33 @@ def test_every_setting_is_listed(capsys):
     options = json.loads(capsys.readouterr().out)["options"]
     assert options["squared.distance"].endswith("(default 3)")
     assert "ppo.gamma" in options
+
+
+def test_parity(capsys, monkeypatch):
+    assert main(["parity", "--case", "mlp, choice", "--backends", "native"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split()[:2] == ["policy", "back"]
+    assert shown[1].startswith("mlp, choice")
+    assert main(["parity", "--case", "mlp, choice", "--backends", "native,native", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["passed"]
+    assert [gaps["many_updates"] for gaps in told["gaps"]] == [0, 0]
+    from pufferlib_cli.commands import parity
+
+    assert parity.installed()[0] == "native"
+    monkeypatch.setattr(parity, "FORWARD", 0.0)
+    assert main(["parity", "--case", "mlp, choice", "--backends", "native"]) == 1
+    assert "native, mlp, choice: forward above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--case", "mlp, choise"], "unknown case 'mlp, choise'; did you mean mlp, choice?"),
+        (["--backends", "nativ"], "unknown back end 'nativ'; did you mean native?"),
+        (["--backends", "onnxruntime"], "back end 'onnxruntime' cannot ppo.update"),
+    ],
+)
+def test_parity_of_what_is_not_there(options, text, capsys):
+    assert main(["parity", *options]) == 2
+    assert text in capsys.readouterr().err

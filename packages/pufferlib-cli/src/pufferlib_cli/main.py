@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     _demo(commands)
     _env(commands)
     _command(commands, "doctor", "show what is installed, what this machine can do, and what is wrong")
+    _parity(commands)
     _contributed(commands)
     return top
 
@@ -158,6 +159,16 @@ def _env(commands: Commands) -> None:
     sub = _command(actions, "check", "run an environment against the contract")
     sub.add_argument("env", metavar="ENV", help="a native name or module:attribute")
     sub.add_argument("--sanitize", action="store_true", help="an environment in C under the sanitizers")
+
+
+def _parity(commands: Commands) -> None:
+    sub = _command(
+        commands, "parity", "compare back ends with the formulas and with each other, on small policies of every kind"
+    )
+    sub.add_argument(
+        "--backends", metavar="A,B", help="the first is what the updates of others are compared with; default: all"
+    )
+    sub.add_argument("--case", metavar="NAME", help="one kind of policy, as the first column names it; default: all")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -281,7 +281,8 @@ static float *encoded_gradient(int32_t width, int isa, const puf_net *net, const
     CHECK(puf_policy_forward(policy, NULL, obs + 77 * net->obs_size, NULL, 1, alone, NULL) == PUF_OK);
     CHECK(memcmp(alone, logits + 77 * 3, sizeof alone) == 0);
     const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .epochs = 1, .minibatch = IMAGES};
-    const puf_batch batch = {obs, action, NULL, row, row + IMAGES, row + 2 * IMAGES, row + 3 * IMAGES, valid, IMAGES};
+    const puf_batch batch = {.obs = obs, .action = action, .logprob = row, .advantage = row + IMAGES,
+                             .target = row + 2 * IMAGES, .value = row + 3 * IMAGES, .valid = valid, .rows = IMAGES};
     CHECK(puf_ppo_gradient(ppo, t.exec, &config, &batch, index, IMAGES, params, grads, NULL) == PUF_OK);
     CHECK(puf_ppo_gradient(ppo, t.exec, &config, &batch, index, IMAGES + 1, params, grads, NULL) == PUF_EINVAL);
     void *all[] = {policy_mem, ppo_mem, obs, row, logits, value, action, index, valid};
