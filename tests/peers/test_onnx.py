@@ -18,7 +18,7 @@ from pufferlib_core.backends.onnxruntime.session import feed, ports
 from pufferlib_core.backends.plain import PlainPolicy
 from pufferlib_core.config import from_dict
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, ShapeError, SpaceError
-from pufferlib_core.loops.evaluate import Player
+from pufferlib_core.loops.play import Player
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiBinary, MultiDiscrete, Tuple
 from pufferlib_core.vector import env_spec, vectorize
