@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 PYTEST = [PYTHON, "-m", "pytest"]
 LOGS = ROOT / "build/check"
+COVERAGE = ROOT / "build/coverage"
 SHOWN = 80  # lines of a gate that failed
 TIMEOUT = 1500  # seconds for one gate; all of them together stay below 25 minutes on two cores
 LANES = min(2, os.cpu_count() or 1)  # gates at once; most keep one processor busy
@@ -70,7 +71,7 @@ def benchmark(name: str, *arguments: str) -> list[str]:
 
 def gates(seeds: int) -> list[Gate]:
     """Every gate, the quick ones first."""
-    coverage = ["--cov", "--cov-report=term", "--cov-report=json:coverage.json"]
+    coverage = ["--cov", "--cov-report=term"]
     uv = os.environ.get("UV", "uv")
     peers = ["--group", "dev", "--group", "peers"]
     own = {"UV_PROJECT_ENVIRONMENT": "build/peers"}
@@ -84,14 +85,20 @@ def gates(seeds: int) -> list[Gate]:
         Gate(name="layers", about="import-linter", command=["lint-imports"]),
         Gate(name="sizes", about="size guide (report only)", command=tool("check_sizes")),
         Gate(name="audit", about="licences and known vulnerabilities of what is installed", command=tool("audit")),
-        Gate(name="tests", about="pytest with coverage", command=[*PYTEST, *coverage, f"--seeds={seeds}"], closing=True),
+        Gate(
+            name="tests",
+            about="pytest with coverage",
+            command=[*PYTEST, *coverage, f"--seeds={seeds}"],
+            env={"COVERAGE_FILE": str(COVERAGE / "tests")},
+            closing=True,
+        ),
         Gate(
             name="peers",
             about="torch, jax and onnxruntime back ends, other frameworks as clients, in an environment of their own",
-            command=[uv, "run", "--no-sync", *peers, "pytest", "tests/peers", *coverage, "--cov-append"],
-            env=own,
+            command=[uv, "run", "--no-sync", *peers, "pytest", "tests/peers", *coverage],
+            env=own | {"COVERAGE_FILE": str(COVERAGE / "peers")},
             closing=True,
-            after=("install", "tests"),
+            after=("install",),
         ),
         Gate(name="coverage", about="coverage floors", command=tool("check_coverage"), after=("tests", "peers")),
         Gate(
@@ -284,8 +291,9 @@ def main() -> int:
         parser.error(f"no such gate: {', '.join(unknown)}; known: {', '.join(names)}")
     chosen = [gate for gate in gates(3 if options.full else 1) if not options.gate or gate.name in options.gate]
     if "tests" in (gate.name for gate in chosen):
-        (ROOT / "coverage.json").unlink(missing_ok=True)  # never judge an old report
-    LOGS.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(COVERAGE, ignore_errors=True)  # never judge an old measurement
+    for folder in (LOGS, COVERAGE):
+        folder.mkdir(parents=True, exist_ok=True)
     runner = Runner(options.verbose, options.fail_fast)
     runner.all(chosen)
     runner.results.sort(key=lambda result: names.index(result.gate.name))

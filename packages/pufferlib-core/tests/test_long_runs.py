@@ -81,8 +81,8 @@ def test_episodes_count_beyond_32_bits_and_average_without_loss():
     assert EPISODE["episode_length"] == np.int32
 
 
-def test_the_order_of_minibatches_differs_up_to_32_bits_of_updates():
-    updates = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1]
+def test_the_order_of_minibatches_differs_beyond_32_bits_of_updates():
+    updates = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 2**33]
     orders = {minibatches(2048, 512, seed=3, update=update).tobytes() for update in updates}
     assert len(orders) == len(updates)
 

@@ -10,7 +10,7 @@ from pufferlib_core.errors import ConfigError
 
 STREAM_ENV = 0  # + index of the environment
 STREAM_INIT = 1 << 48  # + tensor
-STREAM_SHUFFLE = 2 << 48
+STREAM_SHUFFLE = 2 << 48  # + high word of the update
 STREAM_ACTION = 3 << 48  # + component of the action
 STREAM_EVAL_ENV = 4 << 48  # + index of the environment
 STREAM_SAMPLE = 5 << 48  # random actions of benchmarks and demos

@@ -341,7 +341,7 @@ int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t r
     int32_t block = 16;
     while (minibatch % block != 0) { block /= 2; }
     const int32_t count = (int32_t)(rows / block);
-    puf_rng rng = puf_rng_stream(seed, PUF_STREAM_SHUFFLE);
+    puf_rng rng = puf_rng_stream(seed, PUF_STREAM_SHUFFLE + (update >> 32));
     rng.counter[0] = (uint32_t)epoch * (uint32_t)(count - 1);
     rng.counter[1] = (uint32_t)update; /* 2^32 draws for each update */
     for (int32_t i = 0; i < count; i++) { order[i] = i; }

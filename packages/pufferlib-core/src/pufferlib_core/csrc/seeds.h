@@ -3,7 +3,7 @@
 #define PUFFER_SEEDS_H
 
 #define PUF_STREAM_INIT 0x1000000000000ull    /* + tensor */
-#define PUF_STREAM_SHUFFLE 0x2000000000000ull /* counter: update and block */
+#define PUF_STREAM_SHUFFLE 0x2000000000000ull /* + high word of the update; counter: update and block */
 #define PUF_STREAM_ACTION 0x3000000000000ull  /* + component + 64 * high word of the step */
 
 #endif
