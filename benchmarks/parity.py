@@ -79,7 +79,9 @@ def write(results: dict[str, Any]) -> None:
     }
     text = PAGE.read_text()
     for mark, made in tables.items():
-        text = re.sub(rf"(<!-- {mark} -->\n).*?(\n<!-- /{mark} -->)", lambda m, made=made: m[1] + made + m[2], text, flags=re.S)
+        text = re.sub(
+            rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)", lambda _, made=made: made + "\n", text, flags=re.DOTALL
+        )
     PAGE.write_text(text)
 
 

@@ -62,6 +62,7 @@ def test_a_loss_of_speed_counts_when_it_comes_three_times(load, monkeypatch, tmp
     stored = tmp_path / "ratios.json"
     stored.write_text(json.dumps({regression.machine_class(): {"x": 1.0}}))
     monkeypatch.setattr(regression, "STORED", stored)
+    monkeypatch.setattr(regression, "PAUSE", 0)
     came = iter(speeds)
     monkeypatch.setattr(regression, "measure", lambda budget: {"x": next(came)})
     assert regression.compare(0.1) == status

@@ -14,7 +14,7 @@ from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.data import Segment, handed_on
-from pufferlib_core.errors import CheckpointError, ConfigError, NonFiniteError, ShapeError
+from pufferlib_core.errors import ConfigError, NonFiniteError, ShapeError
 from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool, ffi, isa, lib
 from pufferlib_core.ops import cores
@@ -362,7 +362,7 @@ def test_a_module_of_ones_own_is_trained_resumed_and_evaluated(tmp_path):
     scores = [evaluate("cartpole", path, backend="jax")["episode_return_mean"] for path in (run.checkpoint, more.checkpoint)]
     assert min(scores) > 150
     assert set(load_checkpoint(more.checkpoint).files["policy"]) >= {"module.shared.0.kernel", "module.value.bias"}
-    with pytest.raises(CheckpointError, match="own_networks:Plain: this network is a module"):
+    with pytest.raises(ConfigError, match="own_networks:Plain: this network is a module"):
         load_policy(run.checkpoint)
     with pytest.raises(ConfigError, match="back end native has no settings, got device"):
         load_policy(run.checkpoint, options={"device": "cpu"})

@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 # what SB3 recommends about the spaces themselves, which are those of the task
 @pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric and normalized Box action space")
+@pytest.mark.filterwarnings("ignore:Your observation .* has an unconventional shape")
 @pytest.mark.parametrize("name", env_names())
 def test_their_checker_passes(name):
     check_env(GymnasiumEnv(name))
