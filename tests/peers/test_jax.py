@@ -364,7 +364,7 @@ def test_a_module_of_ones_own_is_trained_resumed_and_evaluated(tmp_path):
     assert set(load_checkpoint(more.checkpoint).files["policy"]) >= {"module.shared.0.kernel", "module.value.bias"}
     with pytest.raises(ConfigError, match="own_networks:Plain: this network is a module"):
         load_policy(run.checkpoint)
-    with pytest.raises(ConfigError, match="back end native has no settings, got device"):
+    with pytest.raises(ConfigError, match="back end 'native' has no settings, got device"):
         load_policy(run.checkpoint, options={"device": "cpu"})
 
 
