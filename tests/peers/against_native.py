@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from pufferlib_core import load_checkpoint, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.data import Segment
+from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool, lib
 from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.policies import PolicyConfig, PolicySpec
@@ -113,6 +115,18 @@ def check_updates(spec, engines, masked, valid, monkeypatch, updates=1):
     assert after["adam/step"] == before["adam/step"] == 8 * updates
     for name, array in before.items():
         np.testing.assert_allclose(after[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
+
+
+def check_cartpole(other, tmp_path):
+    """A run of another back end learns, acts alike on both, and goes on natively with its moments."""
+    run = train("cartpole", backend=other, timesteps=100_000, out=str(tmp_path))
+    assert run.summary["backend"] == other
+    scores = [evaluate("cartpole", run.checkpoint, backend=name)["episode_return_mean"] for name in (other, "native")]
+    assert min(scores) >= 475
+    more = train(resume=run.checkpoint, backend="native", timesteps=104_096, out=str(tmp_path))
+    assert more.summary["episode_return_mean"] > 400
+    saved = [load_checkpoint(path).files["trainer"]["adam/step"][0] for path in (run.checkpoint, more.checkpoint)]
+    assert saved[1] == saved[0] + 2 * 16
 
 
 class Without:

@@ -132,19 +132,23 @@ def oracle(spec, tensors, features, carry):
     return heads, (p["value.weight"] @ hs[-1] + p["value.bias"])[0], np.concatenate([*carries, []])
 
 
+def logistic(a):
+    return 1 / (1 + np.exp(-a))
+
+
 def core(kind, x, carry, read, state, bias):
-    s = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
     n = state.shape[1]
     if kind == "lstm":
         h, c = carry[:n], carry[n:]
         i, f, g, o = np.split(read @ x + state @ h + bias, 4)
-        c = s(f) * c + s(i) * np.tanh(g)
-        h = s(o) * np.tanh(c)
+        c = logistic(f) * c + logistic(i) * np.tanh(g)
+        h = logistic(o) * np.tanh(c)
         return h, np.concatenate([h, c])
     gr, gz, gn = np.split(read @ x + bias, 3)
     sr, sz, sn = np.split(state @ carry, 3)
-    new = np.tanh(gn + s(gr + sr) * sn)
-    h = (1 - s(gz + sz)) * new + s(gz + sz) * carry
+    new = np.tanh(gn + logistic(gr + sr) * sn)
+    z = logistic(gz + sz)
+    h = (1 - z) * new + z * carry
     return h, h
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from against_native import CASES, N, T, at, check_forward_and_samples, check_updates, make, make_segment, take_training_away
+from against_native import (
+    CASES,
+    N,
+    T,
+    at,
+    check_cartpole,
+    check_forward_and_samples,
+    check_updates,
+    make,
+    make_segment,
+    take_training_away,
+)
 from pufferlib_core import load_checkpoint, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.errors import ConfigError, NonFiniteError
-from pufferlib_core.loops.evaluate import evaluate
 from pufferlib_core.native import Pool
 
 
@@ -36,14 +46,7 @@ def test_the_native_engine_cannot_learn_without_them(monkeypatch):
 
 
 def test_cartpole_is_learnt_evaluated_and_continued_on_the_other_back_end(tmp_path):
-    run = train("cartpole", backend="torch", timesteps=100_000, out=str(tmp_path))
-    assert run.summary["backend"] == "torch"
-    scores = [evaluate("cartpole", run.checkpoint, backend=name)["episode_return_mean"] for name in ("torch", "native")]
-    assert min(scores) >= 475
-    more = train(resume=run.checkpoint, backend="native", timesteps=104_096, out=str(tmp_path))
-    assert more.summary["episode_return_mean"] > 400
-    saved = [load_checkpoint(path).files["trainer"]["adam/step"][0] for path in (run.checkpoint, more.checkpoint)]
-    assert saved[1] == saved[0] + 2 * 16
+    check_cartpole("torch", tmp_path)
 
 
 def test_resume_is_bit_exact_on_the_cpu(tmp_path):
