@@ -146,8 +146,12 @@ def measurements() -> list[Gate]:
 
 
 def environment(gate: Gate) -> dict[str, str]:
-    """The caller's variables without leftovers of a forced setting, and the tools of this interpreter first on PATH."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PUFFER_")}
+    """The caller's variables without leftovers of a forced setting, and the tools of this interpreter first on PATH.
+
+    Python keeps its bytecode: without, each process that imports torch would compile it again, which takes 20 seconds.
+    """
+    dropped = {"PYTHONDONTWRITEBYTECODE", *(key for key in os.environ if key.startswith("PUFFER_"))}
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
     path = f"{Path(PYTHON).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", **gate.env}
 
