@@ -56,7 +56,7 @@ def test_outputs_and_divergence_of_an_update(name):
     engine, state = Trial("native", case).engine()
     rows = make_rows(case, valid=1.0)
     segment, oracle = rows.segment, Oracle(case)
-    before, log_std = outputs(engine.policy, segment), engine.policy.log_std()
+    before, log_std = outputs(engine.policy, segment)[0], engine.policy.log_std()
     heads = oracle.step(segment.features[0], None if segment.carry is None else segment.carry[0])[0]
     np.testing.assert_allclose(before[0], heads, atol=1e-5)
     assert before.shape == (T, N, case.spec.logits)
@@ -72,7 +72,7 @@ def test_a_penalty_keeps_the_policy_near():
         case = CASES["mlp, numbers"]
         engine, state = Trial("native", case).engine(case.config(epochs=8, max_grad_norm=0.0))
         rows = make_rows(case, valid=1.0)
-        before, log_std = outputs(engine.policy, rows.segment), engine.policy.log_std()
+        before, log_std = outputs(engine.policy, rows.segment)[0], engine.policy.log_std()
         weights = case.coefficients._replace(rate=3e-3, clip=10.0, kl=weight)
         engine.descend(rows.segment, rows.advantage, rows.target, coefficients=weights, update=0)
         engine.load(state)

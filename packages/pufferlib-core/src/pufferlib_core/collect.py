@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -201,16 +202,25 @@ def _link(segment: Segment, t: int, value: Array) -> None:
     segment.next_value[t, going_on] = value[going_on]
 
 
-def outputs(policy: Any, segment: Segment) -> Array:
-    """Outputs of the action head for every row of a segment that is collected, (T, N, logits)."""
-    features = segment.features[:-1]
+def outputs(policy: Any, segment: Segment) -> tuple[Array, Array]:
+    """Outputs of the action head for the rows of a segment that is collected, (T, N, logits), and values (T + 1, N)."""
+    t, n = segment.steps, segment.envs
     if segment.carry is None:
-        heads = policy.forward(features.reshape(segment.rows, -1))[0]
-        return np.asarray(heads).reshape(segment.steps, segment.envs, -1)
+        heads, value = policy.forward(segment.features.reshape((t + 1) * n, -1))
+        return np.asarray(heads).reshape(t + 1, n, -1)[:-1], np.asarray(value).reshape(t + 1, n)
     carry, made = segment.carry[0], []
+    for k in range(t):
+        made.append(policy.forward(segment.features[k], carry=carry))
+        after, mask = carry.copy(), None if segment.action_mask is None else segment.action_mask[k]
+        policy.act(segment.features[k], action_mask=mask, carry=after)
+        carry = handed_on(carry, after, segment.terminated[k] | segment.truncated[k], segment.valid[k])
+    made.append(policy.forward(segment.features[t], carry=carry))
+    return np.stack([heads for heads, _ in made[:-1]]), np.stack([value for _, value in made])
+
+
+def valued(segment: Segment, value: Array) -> Segment:
+    """A segment with other values of its observations, (T + 1, N); those of final observations stay as they were collected."""
+    other = replace(segment, value=value[:-1], next_value=segment.next_value.copy())
     for t in range(segment.steps):
-        made.append(policy.forward(features[t], carry=carry)[0])
-        after, mask = carry.copy(), None if segment.action_mask is None else segment.action_mask[t]
-        policy.act(features[t], action_mask=mask, carry=after)
-        carry = handed_on(carry, after, segment.terminated[t] | segment.truncated[t], segment.valid[t])
-    return np.stack(made)
+        _link(other, t, value[t + 1])
+    return other

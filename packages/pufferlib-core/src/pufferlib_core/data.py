@@ -49,6 +49,7 @@ class Segment:
     log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
     final_obs: npt.NDArray[Any]  # (N, *row) last final observation of each environment
     action_mask: ByteArray | None  # (T + 1, N, logits) what the action of row t may be; None: anything
+    version: npt.NDArray[np.int32]  # (T, N) updates that the policy had seen which chose the action
     carry: FloatArray | None = None  # (2, N, C) what a policy with a memory hands on: at row 0, and after the last row so far
     turns: bool = False  # agents wait for each other: rows that are not valid belong to the turn before, see `ops.turns`
 
@@ -87,6 +88,7 @@ class Segment:
             log=zeros(plane, EPISODE),
             final_obs=zeros((envs, *obs_row[1]), obs_row[0]),
             action_mask=zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
+            version=zeros(plane, np.int32),
             turns=turns,
         )  # fmt: skip
 
@@ -127,15 +129,17 @@ class Segment:
         """T * N."""
         return self.reward.size
 
-    def roll(self) -> None:
-        """Copies the last observation row (and its action mask) to the first, for the next segment."""
-        self.obs[0] = self.obs[-1]
-        if self.own_features is not None:
-            self.own_features[0] = self.own_features[-1]
-        if self.action_mask is not None:
-            self.action_mask[0] = self.action_mask[-1]
-        if self.carry is not None:
-            self.carry[0] = self.carry[1]
+    def roll(self, into: Segment | None = None) -> None:
+        """Copies the last observation row (and its action mask) to the first of the next segment.
+
+        Args:
+            into: that segment, of the same form; None: this one, anew.
+        """
+        to = self if into is None else into
+        for name in ("obs", "own_features", "action_mask", "carry"):
+            plane = getattr(self, name)
+            if plane is not None:
+                getattr(to, name)[0] = plane[-1]
 
 
 def handed_on(before: FloatArray, after: FloatArray, ended: npt.NDArray[Any], valid: npt.NDArray[Any]) -> FloatArray:

@@ -35,6 +35,8 @@ class AlgorithmSpec:
     targets: Callable[..., dict[str, npt.NDArray[Any]]]
     update: Callable[..., tuple[State, dict[str, float]]]
     description: str = ""
+    # Why it cannot learn from what an older policy collected, given its settings; empty: it can (`Segment.version`).
+    synchronous: Callable[[Any], str] = lambda _config: "this algorithm learns only from what its current policy collected"
 
 
 def algorithm_specs() -> dict[str, AlgorithmSpec]:

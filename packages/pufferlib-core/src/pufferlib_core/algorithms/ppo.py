@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
 from pufferlib_core.algorithms import AlgorithmSpec, State
-from pufferlib_core.collect import outputs
+from pufferlib_core.collect import outputs, valued
 from pufferlib_core.config import option
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.native import Array, gae, lib, vtrace
-from pufferlib_core.ops.distributions import kl
+from pufferlib_core.ops.distributions import kl, mixed
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.ops.priorities import draw, importance, probabilities
 from pufferlib_core.ops.turns import OwnTurns, settle
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.seeding import STREAM_PRIORITY
+from pufferlib_core.vector.base import choices_of, numbers_of
 
 SCHEDULES = ("constant", "linear", "cosine")
 Planes = tuple[Array, Array, Array]  # next_value, terminated, truncated
@@ -92,6 +93,13 @@ def check_config(config: PPOConfig, policy: PolicyConfig, num_envs: int) -> None
         raise ConfigError(f"num_envs * ppo.horizon = {rows} rows must be below 2^31")
 
 
+def synchronous(config: PPOConfig) -> str:
+    """Why these settings learn only from what the current policy collected; empty: they learn from older ones', too."""
+    if config.advantage == "vtrace":
+        return ""
+    return f"ppo.advantage={config.advantage} takes what an older policy did for the current one's: set it to vtrace"
+
+
 def init(engine: Any, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int) -> State:
     """The state of a new run: parameters and Adam's moments (the engine's memory), normalisers, counter of updates."""
     state: State = engine.tensors(seed) | {"updates": np.zeros(1, np.int64)}
@@ -137,34 +145,45 @@ def observe_segment(state: State, segment: Segment, config: PPOConfig) -> State:
     return new
 
 
-def targets(state: State, segment: Segment, config: PPOConfig, *, pool: Any = None) -> dict[str, Array]:
+def targets(
+    state: State, segment: Segment, config: PPOConfig, *, behaviour: Array | None = None, pool: Any = None
+) -> dict[str, Array]:
     """Advantages and value targets of a segment, float32 (T, N) each.
 
     reward' = reward / deviation of the discounted return  (if `normalize_return`)
     gae:    target = advantage + value
-    vtrace: target and advantage of equation 1 of arXiv 1802.01561; the policy that collected is the one to be learnt
+    vtrace: target and advantage of equation 1 of arXiv 1802.01561
+
+    Args:
+        state: of the run.
+        segment: log-probabilities and values of the policy to be learnt.
+        config: of the algorithm.
+        behaviour: vtrace: log-probabilities of the policy that collected, float32 (T, N); None: it is the one to be learnt.
+        pool: threads.
     """
+    logprobs = segment.logprob if behaviour is None else behaviour, segment.logprob
     reward = segment.reward
     if "return_norm/mean" in state:
         reward = reward * np.float32(Moments.of(state, "return_norm/").scale()[0])
     after = segment.next_value, segment.terminated, segment.truncated
     if not segment.turns:
-        return _estimate(reward, segment.logprob, segment.value, after, config, pool)
+        return _estimate(reward, logprobs, segment.value, after, config, pool)
     turns, settled = OwnTurns.of(segment.valid), settle(reward, *after, segment.valid)
     earned, next_value, terminated, truncated = (turns.gather(plane) for plane in settled)
-    found = _estimate(
-        earned, turns.gather(segment.logprob), turns.gather(segment.value), (next_value, terminated, truncated), config, pool
-    )
+    old, new, value = (turns.gather(plane) for plane in (*logprobs, segment.value))
+    found = _estimate(earned, (old, new), value, (next_value, terminated, truncated), config, pool)
     return {name: turns.scatter(plane, segment.steps) for name, plane in found.items()}
 
 
-def _estimate(reward: Array, logprob: Array, value: Array, after: Planes, config: PPOConfig, pool: Any) -> dict[str, Array]:
+def _estimate(
+    reward: Array, logprobs: tuple[Array, Array], value: Array, after: Planes, config: PPOConfig, pool: Any
+) -> dict[str, Array]:
     """Advantages and value targets of rows that follow each other."""
     if config.advantage == "gae":
         advantage = gae(reward, value, *after, gamma=config.gamma, lam=config.lam, pool=pool)
         return {"advantage": advantage, "target": advantage + value}
     target, advantage = vtrace(
-        logprob, logprob, reward, value, *after,
+        *logprobs, reward, value, *after,
         gamma=config.gamma, lam=config.lam, rho_clip=config.rho_clip, c_clip=config.c_clip,
     )  # fmt: skip
     return {"advantage": advantage, "target": target}
@@ -192,10 +211,30 @@ def adapted(kl_coef: float, divergence: float, target: float) -> float:
     return kl_coef * 2 if divergence > target * 1.5 else kl_coef
 
 
+def appraised(policy: Any, heads: Array, value: Array, segment: Segment) -> Segment:
+    """What another policy collected, with log-probabilities and values of this one; the former only in valid rows.
+
+    Args:
+        policy: of any back end.
+        heads: what `outputs` gives for it, (T, N, logits).
+        value: likewise, (T + 1, N).
+        segment: as it was collected.
+    """
+    spec: PolicySpec = policy.spec
+    kept = segment.valid != 0
+    mask = None if segment.action_mask is None else segment.action_mask[:-1][kept]
+    action = segment.action[kept]
+    choices = choices_of(action).reshape(len(action), -1) if spec.nvec else None
+    numbers = numbers_of(action).reshape(len(action), -1) if spec.numbers else None
+    logprob = segment.logprob.copy()
+    logprob[kept] = mixed(heads[kept], policy.log_std(), choices, numbers, spec.nvec, mask, xp=xp)[0]
+    return replace(valued(segment, value), logprob=logprob)
+
+
 def divergence(policy: Any, before: Array, log_std: Array | None, segment: Segment) -> float:
     """Mean divergence of the policy from what it was before an update, exact, over the valid rows of a segment."""
     spec: PolicySpec = policy.spec
-    now = outputs(policy, segment)
+    now, _ = outputs(policy, segment)
     mask = None if segment.action_mask is None else segment.action_mask[:-1].reshape(segment.rows, -1)
     kept = segment.valid.reshape(-1) != 0
     old, new = (heads.reshape(segment.rows, -1)[kept] for heads in (before, now))
@@ -240,7 +279,7 @@ def update(
     Args:
         engine: of the back end.
         state: of the run.
-        segment: what the current policy collected.
+        segment: what the current policy collected; with vtrace also what one from before some updates did.
         config: of the algorithm.
         fraction: the part of the run that is done, for schedules.
 
@@ -252,13 +291,18 @@ def update(
         NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
     """
     new = observe_segment(state, segment, config)
-    goals = targets(new, segment, config, pool=engine.pool)
+    lagging = config.advantage == "vtrace" and bool((segment.version != state["updates"]).any())
+    made = outputs(engine.policy, segment) if lagging or config.kl_target else None
+    behaviour = None
+    if made is not None and lagging:  # the surrogate's ratio, too, is that to the policy before this update
+        behaviour, segment = segment.logprob, appraised(engine.policy, *made, segment)
+    goals = targets(new, segment, config, behaviour=behaviour, pool=engine.pool)
     weights, number = coefficients(state, config, fraction), int(state["updates"][0])
     spec: PolicySpec = engine.policy.spec
     drawn = minibatches(
         goals["advantage"], segment, config, memory=spec.carry > 0, fraction=fraction, seed=engine.seed, update=number
     )
-    before = (outputs(engine.policy, segment), engine.policy.log_std()) if config.kl_target else None
+    before = (made[0], engine.policy.log_std()) if made is not None and config.kl_target else None
     losses = engine.descend(segment, **goals, coefficients=weights, update=number, **drawn)
     new["updates"] = state["updates"] + 1
     metrics = {f"losses/{name}": value for name, value in losses.items()}
@@ -287,5 +331,6 @@ SPEC = AlgorithmSpec(
     init=init,
     targets=targets,
     update=update,
+    synchronous=synchronous,
     description="proximal policy optimisation, clipped",
 )

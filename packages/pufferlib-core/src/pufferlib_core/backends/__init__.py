@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
@@ -15,6 +15,14 @@ from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.vector import VecEnv
 
 Array = npt.NDArray[Any]
+
+
+class Collector(NamedTuple):
+    """Collects beside an engine that learns: with parameters of its own, in another thread."""
+
+    policy: Any  # like `Engine.policy`
+    load: Callable[[Mapping[str, Array]], None]  # acts from now on as `Engine.load` says; while nobody collects or learns
+    collect: Callable[[VecEnv, Segment, int], int]  # like `Engine.collect`
 
 
 class Engine(Protocol):
@@ -46,6 +54,13 @@ class Engine(Protocol):
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions, with noise keyed by (seed, row, first_step + t); returns finished episodes."""
+
+    def collector(self, pool: Any) -> Collector:
+        """What may collect in one other thread while `descend` runs in this one; it shares no memory that either writes.
+
+        Args:
+            pool: threads of the core that are its own.
+        """
 
     def descend(
         self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,

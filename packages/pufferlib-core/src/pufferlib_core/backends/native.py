@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pufferlib_core.backends import BackendSpec
+from pufferlib_core.backends import BackendSpec, Collector
 from pufferlib_core.backends.acting import checked_carry
 from pufferlib_core.backends.params import c_net, initial_params, join_params, named, views
 from pufferlib_core.collect import collect
@@ -126,6 +127,40 @@ class NativePolicy:
         check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, handed_on, n, *where), "forward")
         return logits, value
 
+    def collect(self, vec: VecEnv, segment: Segment, *, seed: int, first_step: int) -> int:
+        """Fills a segment with sampled actions; noise is keyed by (seed, environment, first_step + t).
+
+        Returns:
+            Episodes that ended.
+
+        Raises:
+            NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
+        """
+        if not isinstance(vec, NativeVec):
+            return collect(self, vec, segment, seed=seed, first_step=first_step)
+        s = ffi.new("puf_segment *")
+        for name in ("obs", "logprob", "value", "next_value", "reward", "cost", "final_obs"):
+            setattr(s, name, ffi.from_buffer("float[]", getattr(segment, name)))
+        for name in ("terminated", "truncated", "valid"):
+            setattr(s, name, ffi.from_buffer("uint8_t[]", getattr(segment, name)))
+        s.action = ffi.from_buffer(segment.action)
+        s.log = ffi.cast("puf_episode *", ffi.from_buffer(segment.log.view(np.uint8)))
+        s.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
+        s.steps = segment.steps
+        s.carry = ffi.NULL if segment.carry is None else _f4(segment.carry)
+        bad = ffi.new("int64_t *")
+        status = lib.puf_collect(vec.handle, self.handle, self.pool.exec, s, seed, first_step, bad)
+        if status == lib.PUF_ENONFINITE:
+            t, env = divmod(int(bad[0]), segment.envs)
+            raise NonFiniteError(
+                f"{vec.spec.name}: NaN or infinity in the observation of environment {env} at row {t} of the segment "
+                f"(or in the reward before it), environment step {first_step + t}"
+            )
+        if status == lib.PUF_EMASK:
+            t, env = divmod(int(bad[0]), segment.envs)
+            raise EnvError(f"{vec.spec.name}: environment {env} allows no action at row {t} of the segment")
+        return check(status, "collect")
+
 
 class NativeEngine:
     """Memory and kernels of one PPO run: parameters, Adam's moments, collection, fused minibatch descent.
@@ -167,41 +202,23 @@ class NativeEngine:
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the parameters as they are and the observation statistics of `state`."""
-        self.policy.load(self._params, Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
+        self._load(self.policy, state)
+
+    def _load(self, policy: NativePolicy, state: Mapping[str, Array]) -> None:
+        policy.load(self._params, Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
-        """Fills a segment with sampled actions; noise is keyed by (seed, environment, first_step + t).
+        """See `Engine.collect` and `NativePolicy.collect`."""
+        return self.policy.collect(vec, segment, seed=self.seed, first_step=first_step)
 
-        Returns:
-            Episodes that ended.
+    def collector(self, pool: Pool) -> Collector:
+        """See `Engine.collector`."""
+        policy = NativePolicy(self.spec, self._params, None, pool)
 
-        Raises:
-            NonFiniteError: if an observation or a reward is NaN or infinite, saying where.
-        """
-        if not isinstance(vec, NativeVec):
-            return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
-        s = ffi.new("puf_segment *")
-        for name in ("obs", "logprob", "value", "next_value", "reward", "cost", "final_obs"):
-            setattr(s, name, ffi.from_buffer("float[]", getattr(segment, name)))
-        for name in ("terminated", "truncated", "valid"):
-            setattr(s, name, ffi.from_buffer("uint8_t[]", getattr(segment, name)))
-        s.action = ffi.from_buffer(segment.action)
-        s.log = ffi.cast("puf_episode *", ffi.from_buffer(segment.log.view(np.uint8)))
-        s.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
-        s.steps = segment.steps
-        s.carry = ffi.NULL if segment.carry is None else _f4(segment.carry)
-        bad = ffi.new("int64_t *")
-        status = lib.puf_collect(vec.handle, self.policy.handle, self.pool.exec, s, self.seed, first_step, bad)
-        if status == lib.PUF_ENONFINITE:
-            t, env = divmod(int(bad[0]), segment.envs)
-            raise NonFiniteError(
-                f"{vec.spec.name}: NaN or infinity in the observation of environment {env} at row {t} of the segment "
-                f"(or in the reward before it), environment step {first_step + t}"
-            )
-        if status == lib.PUF_EMASK:
-            t, env = divmod(int(bad[0]), segment.envs)
-            raise EnvError(f"{vec.spec.name}: environment {env} allows no action at row {t} of the segment")
-        return check(status, "collect")
+        def fill(vec: VecEnv, segment: Segment, first_step: int) -> int:
+            return policy.collect(vec, segment, seed=self.seed, first_step=first_step)
+
+        return Collector(policy, functools.partial(self._load, policy), fill)
 
     def descend(
         self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,

@@ -91,7 +91,7 @@ def train(
     finally:
         for logger in everywhere:
             logger.close()
-        run.vec.close()
+        run.close()
     session["startup_seconds"] = startup
     return _result(summary(resolved, run.checkpoint(), run.episodes, session, run.resumed_from))
 

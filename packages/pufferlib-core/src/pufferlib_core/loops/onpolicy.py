@@ -1,4 +1,4 @@
-"""The on-policy loop: collect a segment, update, log, keep checkpoints."""
+"""The on-policy loop: collect a segment, update, log, keep checkpoints. `overlap` says who collects."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from pufferlib_core.checkpoint import (
 )
 from pufferlib_core.checkpoint.files import write_atomically
 from pufferlib_core.config import dumps_toml
+from pufferlib_core.data import Segment
 from pufferlib_core.errors import CheckpointError, NonFiniteError, RunError
 from pufferlib_core.loops.episodes import WINDOW, Episodes, counted
-from pufferlib_core.loops.nonfinite import COLLECT, UPDATE, Contents, save_bundle
+from pufferlib_core.loops.nonfinite import COLLECT, UPDATE, Contents, load_planes, planes, save_bundle
+from pufferlib_core.loops.overlap import InTurn, Overlap
 from pufferlib_core.loops.play import play
 from pufferlib_core.loops.settings import Settings
 from pufferlib_core.native import Pool, default_threads
@@ -51,15 +53,18 @@ class Run:
         n = settings.train.num_envs * env.agents  # rows
         backend = get_backend(settings.backend, algorithm.capability)
         self.policy_spec = PolicySpec(obs_space=env.obs_space, action_space=env.action_space, config=settings.policy)
-        self.pool = Pool(settings.train.threads or default_threads(n))
         train = settings.train
-        self.vec = vectorize(env, num_envs=train.num_envs, seed=settings.seed, pool=self.pool, workers=train.workers)
+        learning, collecting = _pools(train.threads or default_threads(n), env, overlap=train.lag is not None)
+        self.vec = vectorize(env, num_envs=train.num_envs, seed=settings.seed, pool=collecting, workers=train.workers)
         self.algorithm = algorithm
         self.engine = backend.make_engine(
-            self.policy_spec, settings.options, options=settings.backend_options, num_envs=n, seed=settings.seed, pool=self.pool
+            self.policy_spec, settings.options, options=settings.backend_options, num_envs=n, seed=settings.seed, pool=learning
         )
         self.state = algorithm.init(self.engine, self.policy_spec, settings.options, num_envs=n, seed=settings.seed)
-        self.segment = self.vec.allocate(settings.options.horizon, self.policy_spec.carry)
+        form = self.vec, settings.options.horizon, self.policy_spec.carry
+        self.collection: InTurn | Overlap = (
+            InTurn(self.engine, *form) if train.lag is None else Overlap(self.engine.collector(collecting), *form, train.lag)
+        )
         self.episodes = Episodes()
         self.steps = 0  # of all environments together
         self.best = -math.inf  # of evaluations, or of the last episodes at checkpoints
@@ -105,8 +110,38 @@ class Run:
             self.segment.carry[0] = _held(checkpoint, envs, "carry", self.segment.carry[0])
         self.vec.set_state(envs)
         self._first(self.vec.latest)
+        self._put_ahead(checkpoint)
         for name, array in self.state.items():
             array[...] = _held(checkpoint, saved, name, array)
+
+    def _put_ahead(self, checkpoint: Checkpoint) -> None:
+        """The segment that was collected and not learnt from yet, if there was one."""
+        saved = checkpoint.files.get("ahead")
+        if saved is None:
+            return
+        if not isinstance(self.collection, Overlap):
+            raise CheckpointError(
+                f"{checkpoint.path} holds a segment that was collected ahead: set train.lag to 1, or to 0, to learn from it"
+            )
+        self.collection.put_ahead(lambda segment: load_planes(segment, saved, checkpoint.path / "ahead.safetensors"))
+
+    @property
+    def segment(self) -> Segment:
+        """See `InTurn.segment`."""
+        return self.collection.segment
+
+    @property
+    def first_step(self) -> int:
+        """Of each environment, in the segment that is collected next."""
+        ahead = self.collection.ahead
+        return self.steps // self.vec.rows + (0 if ahead is None else ahead.steps)
+
+    def close(self) -> None:
+        """Ends thread and environments."""
+        try:
+            self.collection.close()
+        finally:
+            self.vec.close()
 
     def _first(self, step: Step) -> None:
         """Row 0 of the segment."""
@@ -130,20 +165,21 @@ class Run:
         """Collects a segment and updates; returns the metrics."""
         self.before = self.contents()
         self.evaluation = None
-        begin = time.perf_counter()
         self.phase = COLLECT
-        finished = self.engine.collect(self.vec, self.segment, self.steps // self.vec.rows)
+        finished = self.collection.take(self.state, self.first_step)
         self.episodes.add(self.segment, finished)
-        middle = time.perf_counter()
+        begin = time.perf_counter()
         self.phase = UPDATE
+        if self.steps + self.segment.rows < self.settings.train.timesteps:
+            self.collection.go_on(self.state, self.first_step + self.segment.steps)
         metrics = self.update()
-        self.segment.roll()
         self.steps += self.segment.rows
+        metrics["time/update"] = time.perf_counter() - begin
+        self.phase = COLLECT
+        metrics |= self.collection.settle()
         metrics["episode/return_mean"] = self.episodes.return_mean
         metrics["episode/length_mean"] = self.episodes.length_mean
         metrics["episode/count"] = float(self.episodes.count)
-        metrics["time/collect"] = middle - begin
-        metrics["time/update"] = time.perf_counter() - middle
         return metrics
 
     def update(self) -> dict[str, float]:
@@ -179,6 +215,8 @@ class Run:
         acting = self.policy_spec.acting_names(self.state)
         for name, array in self.state.items():
             files["policy" if name in acting else "trainer"][name] = array.copy()
+        if self.collection.ahead is not None:  # nobody writes there before the next contents are taken
+            files["ahead"] = planes(self.collection.ahead)
         best = {"best": self.best if math.isfinite(self.best) else None, "best_steps": self.best_steps, "best_by": self.best_by}
         return Contents(self.steps, files, {"steps": self.steps, "episodes": self.episodes.state()} | best)
 
@@ -261,6 +299,15 @@ def _held(checkpoint: Checkpoint, saved: Mapping[str, Any], name: str, like: Any
         what = "is missing" if came is None else f"is {came.dtype} {came.shape}"
         raise CheckpointError(f"{checkpoint.path}: {name} must be {like.dtype} {like.shape}, it {what}")
     return came
+
+
+def _pools(threads: int, env: EnvSpec, *, overlap: bool) -> tuple[Pool, Pool]:
+    """Threads of the core, to learn and to collect with: the same, or a part each where both may go on at once."""
+    if not overlap:
+        pool = Pool(threads)
+        return pool, pool
+    collecting = max(1, threads // 2) if env.table is not None else 1  # others only act there
+    return Pool(max(1, threads - collecting)), Pool(collecting)
 
 
 def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> dict[str, Any]:

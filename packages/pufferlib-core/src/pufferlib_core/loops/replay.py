@@ -37,9 +37,19 @@ def replay(path: str | Path) -> dict[str, float]:
                     f"{folder}: {env.name} cannot go on from a saved state ({run.vec.exact_reason}), so that its steps cannot "
                     f"be repeated; {SEGMENT} holds what came ({record['error']})"
                 )
-            run.engine.collect(run.vec, run.segment, run.steps // run.vec.rows)
+            _collect(run)
         else:
             load_planes(run.segment, saved, folder / SEGMENT)
         return run.update()
     finally:
-        run.vec.close()
+        run.close()
+
+
+def _collect(run: Run) -> None:
+    """Collects what was under way: the next segment, or the one after it where that was collected ahead of its update."""
+    train = run.settings.train
+    twice = train.lag == 1 and run.collection.ahead is None and run.steps + run.segment.rows < train.timesteps
+    for k in range(1 + twice):
+        if k:
+            run.segment.roll()
+        run.engine.collect(run.vec, run.segment, run.first_step + k * run.segment.steps)

@@ -26,6 +26,12 @@ class TrainConfig:
     num_envs: int = option(64, "environments stepped together", low=1, high=1 << 24)
     threads: int = option(0, "of the C core; 0: one for each 128 environments, at most one for each processor", low=0)
     workers: int = option(0, "processes that step environments written in Python; 0: none", low=0)
+    lag: int | None = option(
+        None,
+        "1: a thread collects while the last segment is learnt from, with the policy before it; 0: the thread, in turn",
+        low=0,
+        high=1,
+    )
     max_episode_steps: int | None = option(
         None, "environments written in Python: episodes are cut off after so many; 0: never", low=0
     )
@@ -89,6 +95,8 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     train: TrainConfig = made["train"]
     backend = values.get("backend", "native")
     env = limited(env_spec(given["env"], values.get(env.name)), train.max_episode_steps)
+    if train.lag and (reason := algorithm.synchronous(made[algorithm.name])):
+        raise ConfigError(f"train.lag={train.lag}: {reason}")
     algorithm.check(made[algorithm.name], made["policy"], train.num_envs * env.agents)
     settings = Settings(
         env=given["env"],

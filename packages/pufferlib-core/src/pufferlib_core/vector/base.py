@@ -117,7 +117,7 @@ class VecEnv(ABC):
         self.rows = num_envs * spec.agents
         self.action_shape = (self.rows, *spec.action_space.shape)
         self._step = step_planes(spec, num_envs, mask_size, aligned_zeros)
-        self._started = False
+        self._started = self._interrupted = False
         self._pending: Step | None = None  # of `send`
         self._sent: dict[int, Step] = {}  # parts that are under way, those sent first before others
 
@@ -233,6 +233,15 @@ class VecEnv(ABC):
     def _check_started(self, call: str) -> None:
         if not self._started:
             raise EnvError(f"{self.spec.name}: call reset() before {call}()")
+        if self._interrupted:
+            raise EnvError(f"{self.spec.name}: interrupted before {call}()")
+
+    def interrupt(self) -> None:
+        """Refuses all further steps: how another thread ends a collection early. Only `close` makes sense afterwards.
+
+        The one call that is allowed while another thread uses the environments.
+        """
+        self._interrupted = True
 
     def _check_idle(self) -> None:
         if self._pending is not None or self._sent:

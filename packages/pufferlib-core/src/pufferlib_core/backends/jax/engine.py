@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from pufferlib_core.backends import Collector
 from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.jax import JaxConfig
 from pufferlib_core.backends.jax.network import JaxPolicy, Net, Network, Params, Read, Traced, preprocess
@@ -126,11 +127,27 @@ class JaxEngine:
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the observation statistics of `state`."""
-        self.policy.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
+        self._load(self.policy, state)
+
+    def _load(self, policy: JaxPolicy, state: Mapping[str, Array]) -> None:
+        policy.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
         return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
+
+    def collector(self, pool: Pool) -> Collector:
+        """See `Engine.collector`."""
+        policy = JaxPolicy(self.spec, self.policy.network, self.device)
+
+        def load(state: Mapping[str, Array]) -> None:
+            policy.params = jax.tree.map(jnp.copy, self.policy.params)  # an update gives up the memory of the others
+            self._load(policy, state)
+
+        def fill(vec: VecEnv, segment: Segment, first_step: int) -> int:
+            return collect(policy, vec, segment, seed=self.seed, first_step=first_step)
+
+        return Collector(policy, load, fill)
 
     def descend(
         self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,

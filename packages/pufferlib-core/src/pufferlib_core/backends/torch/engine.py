@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pufferlib_core.backends import Collector
 from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.torch import TorchConfig
 from pufferlib_core.backends.torch.modules import initial_values, make_network, saved_network
@@ -76,6 +78,7 @@ class TorchEngine:
                 f"torch.accumulate={self._pieces} must be at most {config.minibatch // self._each}, the "
                 f"{'sequences' if spec.carry else 'rows'} of a minibatch"
             )
+        self._precision = options.precision
         self._first_scale = FIRST_SCALE if options.precision == "fp16" else 1.0
         self._scale = 1.0  # of the loss, so that gradients do not vanish in fp16
         network = make_network(spec, seed)
@@ -84,7 +87,7 @@ class TorchEngine:
         self._adam_step = np.zeros(1, np.int64)
         moments = {f"adam/{which}/{name}": array for which, of in (("m", m), ("v", v)) for name, array in of.items()}
         self._state: dict[str, Array] = learnt | moments | {"adam/step": self._adam_step}
-        self.policy = TorchPolicy(spec, place(network, learnt, self.device), self.device, options.precision)
+        self.policy = TorchPolicy(spec, place(network, learnt, self.device), self.device, self._precision)
         self._params = dict(self.policy.network.named_parameters())
         self._optimizer = torch.optim.AdamW(
             self._params.values(), betas=(config.beta1, config.beta2), eps=config.epsilon,
@@ -119,11 +122,27 @@ class TorchEngine:
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the observation statistics of `state`."""
-        self.policy.preprocess.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
+        self._load(self.policy, state)
+
+    def _load(self, policy: TorchPolicy, state: Mapping[str, Array]) -> None:
+        policy.preprocess.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
         return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
+
+    def collector(self, pool: Pool) -> Collector:
+        """See `Engine.collector`."""
+        policy = TorchPolicy(self.spec, copy.deepcopy(self.policy.network), self.device, self._precision)
+
+        def load(state: Mapping[str, Array]) -> None:
+            policy.network.load_state_dict(self.policy.network.state_dict())
+            self._load(policy, state)
+
+        def fill(vec: VecEnv, segment: Segment, first_step: int) -> int:
+            return collect(policy, vec, segment, seed=self.seed, first_step=first_step)
+
+        return Collector(policy, load, fill)
 
     def descend(
         self, segment: Segment, advantage: Array, target: Array, *, coefficients: Coefficients, update: int,
