@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pufferlib_core.backends import get_backend
+from pufferlib_core.backends import Collector, get_backend
 from pufferlib_core.errors import PufferError
 from pufferlib_core.testing import check_backend
 from pufferlib_core.testing.parity import parity
@@ -83,6 +83,20 @@ class Forgetful(NATIVE.NativeEngine):
         self._m[:] = 0
 
 
+class Sharing(NATIVE.NativeEngine):
+    """A collector that takes no copy."""
+
+    def collector(self, pool):
+        return Collector(self.policy, lambda state: None, self.collect)
+
+
+class Stale(NATIVE.NativeEngine):
+    """A collector that stays as it was."""
+
+    def collector(self, pool):
+        return super().collector(pool)._replace(load=lambda state: None)
+
+
 @pytest.mark.parametrize(
     ("engine", "rule"),
     [
@@ -91,6 +105,8 @@ class Forgetful(NATIVE.NativeEngine):
         (Unnumbered, "Actions are those.*depends on the rows"),
         (Doubled, "Losses and the gradient.*value_loss is off by"),
         (Curious, "What rows that are not valid hold changes nothing.*depends on them"),
+        (Sharing, "A collector acts as the engine did.*changes"),
+        (Stale, "A collector acts as the engine did.*after it was loaded again"),
         (Forgetful, "Learning goes on from the arrays.*is off by"),
     ],
 )

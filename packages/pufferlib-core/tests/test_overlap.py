@@ -13,7 +13,7 @@ import pufferlib_core as puffer
 import pytest
 from pufferlib_core.errors import CheckpointError, ConfigError, EnvError, NonFiniteError
 from pufferlib_core.loops.onpolicy import Run
-from walks_by_name import Walk
+from walks_by_name import Marked, Walk
 
 ROWS = 512
 SMALL = {"train.num_envs": 32, "ppo.horizon": 16, "ppo.minibatch": 128, "train.threads": 2}
@@ -85,10 +85,11 @@ def test_rows_name_the_policy_that_acted(tmp_path, monkeypatch, lag):
 
     monkeypatch.setattr(Run, "update", watched)
     lags = []
-    options = LAGGING | {"train.lag": lag}
-    train(
-        tmp_path, options=options, callbacks=[lambda p: lags.append((p.metrics["async/lag_mean"], p.metrics["async/lag_max"]))]
-    )
+
+    def note(progress):
+        lags.append([progress.metrics[f"async/lag_{which}"] for which in ("mean", "max")])
+
+    train(tmp_path, options=LAGGING | {"train.lag": lag}, callbacks=[note])
     assert seen == [([max(0, k - lag)], lag == 0 or k == 0) for k in range(5)]
     assert lags == [[min(k, lag)] * 2 for k in range(5)]
 
@@ -186,3 +187,13 @@ def test_nan_of_an_environment_is_that_of_its_own_segment(tmp_path, monkeypatch,
     record = json.loads(next(tmp_path.glob("*/nonfinite/nonfinite.json")).read_text())
     assert record["phase"] == "collect"
     assert record["steps"] == max(0, nan_at // ROWS - 1) * ROWS
+
+
+@pytest.mark.parametrize("at", [2, 20, 36])
+def test_nan_of_an_environment_with_a_state_can_be_replayed(tmp_path, monkeypatch, at):
+    monkeypatch.setattr(Marked, "at_step", at)
+    with pytest.raises(NonFiniteError, match=f"row {at % 16} of the segment, environment step {at};"):
+        train(tmp_path, "walks_by_name:Marked", LAGGING)
+    bundle = next(tmp_path.glob("*/nonfinite"))
+    with pytest.raises(NonFiniteError, match=f"row {at % 16} of the segment, environment step {at}$"):
+        puffer.replay(bundle)

@@ -34,3 +34,23 @@ class Blocked(Walk):
     """Fails in its second segment, by the test's sizes and with two workers."""
 
     fails_at = 350
+
+
+class Marked(Walk):
+    """Shows NaN after a number of steps of its own, and gives its state."""
+
+    at_step = 0
+
+    def __init__(self):
+        self.taken = 0
+
+    def step(self, action):
+        self.taken += 1
+        seen, *others = super().step(action)
+        return np.where(self.taken < self.at_step, seen, np.float32(np.nan)), *others
+
+    def get_state(self):
+        return {"at": self.at, "taken": self.taken}
+
+    def set_state(self, state):
+        self.at, self.taken = state["at"], state["taken"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import PufferError
-from pufferlib_core.native import Array
+from pufferlib_core.native import Array, Pool
 from pufferlib_core.testing.trials import CASES, SEED, N, Oracle, Rows, T, Trial, make_rows
 
 FORWARD = 1e-5  # of the largest output
@@ -187,4 +189,43 @@ def _check_restart(trial: Trial) -> None:
         _near(array, taken[key], LOSS, key)
 
 
-CHECKS = (_check_start, _check_forward, _check_acting, _check_gradient, _check_order, _check_absent, _check_restart)
+def _check_collector(trial: Trial) -> None:
+    """A collector acts as the engine did when it was loaded, while that learns."""
+    engine, state = trial.engine()
+    rows = make_rows(trial.case, valid=1.0)
+    features = rows.segment.features[0]
+    carry = None if rows.segment.carry is None else rows.segment.carry[0]
+    collector = engine.collector(Pool(1))
+    collector.load(state)
+    before = engine.policy.forward(features, carry=carry)[0]
+
+    def changed() -> bool:
+        return not np.array_equal(collector.policy.forward(features, carry=carry)[0], before)
+
+    assert not changed(), "the collector acts otherwise"
+    learnt = threading.Event()
+
+    def watch() -> bool:
+        found = changed()
+        while not learnt.is_set():
+            found |= changed()
+        return found
+
+    with ThreadPoolExecutor(1) as executor:
+        watching = executor.submit(watch)
+        try:
+            trial.descend(engine, rows)
+        finally:
+            learnt.set()
+        assert not watching.result(), "the collector's policy changes while the engine learns"
+    engine.load(state)
+    assert not changed(), "the collector's policy changes with the engine's"
+    before = engine.policy.forward(features, carry=carry)[0]
+    assert changed(), "learning changes nothing"
+    collector.load(state)
+    assert not changed(), "the collector acts otherwise after it was loaded again"
+
+
+CHECKS = (
+    _check_start, _check_forward, _check_acting, _check_gradient, _check_order, _check_absent, _check_restart, _check_collector,
+)  # fmt: skip
