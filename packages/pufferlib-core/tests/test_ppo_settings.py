@@ -6,7 +6,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from pufferlib_core import train
-from pufferlib_core.algorithms.ppo import PPOConfig, adapted, check_config, coefficients, divergence, minibatches
+from pufferlib_core.algorithms.ppo import PPOConfig, adapted, appraised, check_config, coefficients, divergence, minibatches
 from pufferlib_core.collect import outputs
 from pufferlib_core.errors import ConfigError
 from pufferlib_core.ops.distributions import kl
@@ -56,10 +56,16 @@ def test_outputs_and_divergence_of_an_update(name):
     engine, state = Trial("native", case).engine()
     rows = make_rows(case, valid=1.0)
     segment, oracle = rows.segment, Oracle(case)
-    before, log_std = outputs(engine.policy, segment)[0], engine.policy.log_std()
-    heads = oracle.step(segment.features[0], None if segment.carry is None else segment.carry[0])[0]
+    (before, value), log_std = outputs(engine.policy, segment), engine.policy.log_std()
+    heads, values, _ = oracle.step(segment.features[0], None if segment.carry is None else segment.carry[0])
     np.testing.assert_allclose(before[0], heads, atol=1e-5)
     assert before.shape == (T, N, case.spec.logits)
+    ours, mask = appraised(engine.policy, before, value, segment), segment.action_mask
+    logprob, _ = oracle.evaluate(heads, segment.action[0], None if mask is None else mask[0])
+    np.testing.assert_allclose(ours.logprob[0], logprob, atol=1e-5)
+    np.testing.assert_allclose(ours.value[0], values, atol=1e-5)
+    ended, cut = segment.terminated != 0, (segment.terminated == 0) & (segment.truncated != 0)
+    assert np.array_equal(ours.next_value, np.where(ended, 0, np.where(cut, segment.next_value, value[1:])))
     assert divergence(engine.policy, before, log_std, segment) == pytest.approx(0, abs=1e-7)
     engine.descend(segment, rows.advantage, rows.target, coefficients=case.coefficients._replace(rate=1e-2), update=0)
     engine.load(state)
