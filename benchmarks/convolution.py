@@ -43,9 +43,11 @@ def ours(images: Any, threads: int) -> Calls:
     backend, pool, rng = get_backend("native", "ppo.update"), native.Pool(threads), np.random.default_rng(1)
     params = backend.initial_params(SPEC, 0)
     policy = backend.NativePolicy(SPEC, params, None, pool)
-    memory = native.memory(lib.puf_ppo_bytes(policy.handle, ROWS, ROWS, 1), "ppo")
+    memory = native.memory(lib.puf_ppo_bytes(policy.handle, ROWS, ROWS, 1, lib.PUF_ADAM), "ppo")
     handle, config, batch = ffi.new("puf_ppo **"), ffi.new("puf_ppo_config *"), ffi.new("puf_batch *")
-    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, ROWS, ROWS, 1), "ppo")
+    native.check(
+        lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, ROWS, ROWS, 1, lib.PUF_ADAM), "ppo"
+    )
     for name in ("clip", "value_coef", "normalize_advantage", "epochs"):
         setattr(config, name, getattr(PPOConfig(), name))
     config.minibatch = batch.rows = ROWS

@@ -115,9 +115,9 @@ static void network(void) {
                              .value = value, .valid = valid, .rows = N};
     const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .epochs = 1, .minibatch = N, .normalize_advantage = 1,
                                    .adam = {3e-4f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
-    const size_t ppo_bytes = puf_ppo_bytes(policy, N, N, 1);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, N, N, 1, PUF_ADAM);
     puf_ppo *ppo;
-    if (puf_ppo_init(&ppo, block(ppo_bytes), ppo_bytes, policy, N, N, 1) != PUF_OK) { exit(2); }
+    if (puf_ppo_init(&ppo, block(ppo_bytes), ppo_bytes, policy, N, N, 1, PUF_ADAM) != PUF_OK) { exit(2); }
     double forward = 1e9, gradient = 1e9;
     for (int r = 0; r < REPEAT; r++) {
         double begin = now();

@@ -133,7 +133,7 @@ class Without:
     """The core without its functions that train."""
 
     def __getattr__(self, name):
-        if name in ("puf_ppo_update", "puf_ppo_gradient", "puf_adam"):
+        if name in ("puf_ppo_update", "puf_ppo_gradient", "puf_adam", "puf_muon", "puf_muon_step"):
             raise AssertionError(f"{name} was called")
         return getattr(lib, name)
 

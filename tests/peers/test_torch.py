@@ -103,3 +103,17 @@ def test_elsewhere_a_run_is_not_exact_and_its_arrays_are_copies():
     assert engine.inexact == "sums on meta have no fixed order"
     assert all(parameter.device.type == "meta" for parameter in engine.policy.network.parameters())
     assert np.isfinite(engine.tensors(3)["policy.weight"]).all()
+
+
+def test_steps_are_counted_beyond_what_float32_counts():
+    """torch's Adam adds 1 to a float32, where 2^24 + 1 is 2^24: each update it is told how many there were."""
+    spec, engines, _ = make("discrete", "torch")
+    engine, state = engines["torch"]
+    state["adam/step"][:] = 2**24
+    engine.push()
+    segment, advantage, target = make_segment(spec, engine, False)
+    for update in range(2):
+        engine.descend(segment, advantage, target, coefficients=at(engine.config, 1e-3), update=update)
+    assert state["adam/step"] == 2**24 + 16
+    engine._begin(1e-3)
+    assert {float(held["step"]) for held in engine._optimizer.state.values()} == {2**24 + 16}

@@ -127,9 +127,11 @@ def batch_of(spec: PolicySpec, rows: int) -> dict[str, np.ndarray]:
 def gradient(spec: PolicySpec, config: PPOConfig, params: np.ndarray, batch: dict[str, np.ndarray], threads: int = 1):
     rows, pool = len(batch["obs"]), native.Pool(threads)
     policy = NATIVE.NativePolicy(spec, params, None, pool)
-    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, 1), "ppo")
+    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, 1, lib.PUF_ADAM), "ppo")
     handle = ffi.new("puf_ppo **")
-    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, 1), "ppo")
+    native.check(
+        lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, 1, lib.PUF_ADAM), "ppo"
+    )
     b, c = ffi.new("puf_batch *"), ffi.new("puf_ppo_config *")
     b.action, b.valid, b.rows = ffi.from_buffer(batch["action"]), ffi.from_buffer("uint8_t[]", batch["valid"]), rows
     for name in ("obs", "logprob", "advantage", "target", "value"):

@@ -103,9 +103,11 @@ def gradient(spec, config, params, batch, index, threads=1):
     rows, steps = len(batch["obs"]), batch.get("steps", 1)
     pool = native.Pool(threads)
     policy = NATIVE.NativePolicy(spec, params, None, pool)
-    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, steps), "ppo")
+    memory = native.memory(lib.puf_ppo_bytes(policy.handle, rows, rows, steps, lib.PUF_ADAM), "ppo")
     handle = ffi.new("puf_ppo **")
-    native.check(lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, steps), "ppo")
+    native.check(
+        lib.puf_ppo_init(handle, ffi.from_buffer(memory), memory.nbytes, policy.handle, rows, rows, steps, lib.PUF_ADAM), "ppo"
+    )
     b = ffi.new("puf_batch *")
     b.obs, b.action, b.rows = ffi.from_buffer("float[]", batch["obs"]), ffi.from_buffer(batch["action"]), rows
     for name in ("logprob", "advantage", "target", "value"):

@@ -251,6 +251,6 @@ def test_a_carry_that_does_not_fit_is_refused():
 def test_minibatches_hold_whole_sequences():
     spec = make_spec(core="gru", core_size=4)
     policy = NATIVE.NativePolicy(spec, NATIVE.initial_params(spec, 0), None, native.Pool(1))
-    assert lib.puf_ppo_bytes(policy.handle, 64, 16, 8) > 0
+    assert lib.puf_ppo_bytes(policy.handle, 64, 16, 8, lib.PUF_ADAM) > 0
     with pytest.raises(NativeError):
-        native.memory(lib.puf_ppo_bytes(policy.handle, 64, 16, 32), "ppo")
+        native.memory(lib.puf_ppo_bytes(policy.handle, 64, 16, 32, lib.PUF_ADAM), "ppo")

@@ -60,6 +60,11 @@ class Tensor(NamedTuple):
         """Numbers in it."""
         return math.prod(self.shape)
 
+    @property
+    def hidden(self) -> bool:
+        """Whether it is a matrix of a trunk, actor or critic: what Muon serves; heads, biases and log_std stay with Adam."""
+        return len(self.shape) > 1 and not self.name.startswith(("policy.", "value."))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySpec:
@@ -198,7 +203,7 @@ class PolicySpec:
     def acting_names(self, state: Collection[str]) -> set[str]:
         """Names of the arrays of a run's state that acting needs: parameters and observation statistics."""
         moments = {f"obs_norm/{name}" for name in ("mean", "var", "count")} if self.config.normalize_obs else set()
-        return moments | {name for name in state if f"adam/m/{name}" in state}
+        return moments | {name for name in state if f"adam/m/{name}" in state or f"muon/momentum/{name}" in state}
 
     @property
     def space_fingerprint(self) -> str:

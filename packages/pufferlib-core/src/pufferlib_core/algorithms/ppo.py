@@ -34,7 +34,10 @@ class PPOConfig:
     horizon: int = option(32, "steps of each environment between updates", low=1)
     epochs: int = option(4, "passes over a segment in an update", low=1)
     minibatch: int = option(512, "rows of a gradient step; divides num_envs * horizon", low=1)
-    learning_rate: float = option(3e-4, "of Adam, at the start", low=0.0)
+    optimizer: str = option(
+        "adam", "adam (with weight_decay: AdamW), or muon, for hidden layers, with adam for the rest", choices=("adam", "muon")
+    )
+    learning_rate: float = option(3e-4, "of the optimizer, at the start", low=0.0)
     schedule: str = option("linear", "of the learning rate, to 0 at the end", choices=SCHEDULES)
     gamma: float = option(0.99, "discount of the next step's value", low=0.0, high=1.0)
     lam: float = option(0.95, "decay of the advantage trace (lambda of GAE)", low=0.0, high=1.0)
@@ -59,6 +62,7 @@ class PPOConfig:
     beta1: float = option(0.9, "of Adam", low=0.0, high=0.9999999)
     beta2: float = option(0.999, "of Adam", low=0.0, high=0.9999999)
     epsilon: float = option(1e-5, "of Adam", low=1e-12)
+    momentum: float = option(0.95, "of Muon", low=0.0, high=0.9999999)
     weight_decay: float = option(0.0, "decoupled: parameters shrink by learning_rate * weight_decay a step", low=0.0)
 
 
@@ -89,6 +93,11 @@ def check_config(config: PPOConfig, policy: PolicyConfig, num_envs: int) -> None
         raise ConfigError(f"ppo.kl_target={config.kl_target} adapts ppo.kl_coef, which is 0: begin with 0.2, say")
     if 0.0 < config.dual_clip <= 1.0:
         raise ConfigError(f"ppo.dual_clip={config.dual_clip} must be above 1, or 0 for none")
+    if config.optimizer == "muon" and policy.module:
+        raise ConfigError(
+            f"ppo.optimizer=muon serves hidden layers, and which of a module's these are is not known: choose adam for "
+            f"policy.module={policy.module}"
+        )
     if rows >= 1 << 31:
         raise ConfigError(f"num_envs * ppo.horizon = {rows} rows must be below 2^31")
 
@@ -101,7 +110,7 @@ def synchronous(config: PPOConfig) -> str:
 
 
 def init(engine: Any, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int) -> State:
-    """The state of a new run: parameters and Adam's moments (the engine's memory), normalisers, counter of updates."""
+    """The state of a new run: parameters and the optimiser's (the engine's memory), normalisers, counter of updates."""
     state: State = engine.tensors(seed) | {"updates": np.zeros(1, np.int64)}
     if spec.config.normalize_obs:
         state |= Moments.empty(spec.tree.width).arrays("obs_norm/")
@@ -284,7 +293,7 @@ def update(
         fraction: the part of the run that is done, for schedules.
 
     Returns:
-        The new state, whose parameters and Adam's moments share the memory of the old one, and the metrics
+        The new state, whose parameters and moments share the memory of the old one, and the metrics
         of docs/algorithms/ppo.md.
 
     Raises:

@@ -37,7 +37,9 @@ class Engine(Protocol):
     inexact: str  # why the same arrays may lead elsewhere the next time; empty: they never do
 
     def tensors(self, seed: int) -> dict[str, Array]:
-        """Arrays of the engine that a state holds: initial parameters, `adam/m/...`, `adam/v/...`, `adam/step`.
+        """Arrays of the engine that a state holds: initial parameters, moments, gradient steps in `adam/step`.
+
+        Moments of a tensor are `adam/m/...` and `adam/v/...`, or `muon/momentum/...` where Muon serves it (`params.served`).
 
         Names, shapes and initial values are the same on every back end (`PolicySpec.tensors`, `backends.params`), unless the
         network is not described by the spec (`PolicySpec.check_described`).

@@ -163,7 +163,7 @@ class NativePolicy:
 
 
 class NativeEngine:
-    """Memory and kernels of one PPO run: parameters, Adam's moments, collection, fused minibatch descent.
+    """Memory and kernels of one PPO run: parameters, the optimiser's moments, collection, fused minibatch descent.
 
     Args:
         spec: the policy.
@@ -179,10 +179,13 @@ class NativeEngine:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool
         self.rows = config.horizon * num_envs
         self._taken = num_envs if spec.carry else self.rows  # by the minibatches of an epoch
-        self._params, self._m, self._v = (aligned_zeros(spec.params, np.float32) for _ in range(3))
+        self._params, self._m = (aligned_zeros(spec.params, np.float32) for _ in range(2))
         self._adam_step = np.zeros(1, np.int64)
         self.policy = NativePolicy(spec, self._params, None, pool)
-        sizes = self.rows, config.minibatch, config.horizon
+        muon = config.optimizer == "muon"
+        squares = spec.params - (lib.puf_muon_served(c_net(spec)) if muon else 0)
+        self._v = aligned_zeros(squares, np.float32)
+        sizes = self.rows, config.minibatch, config.horizon, lib.PUF_MUON if muon else lib.PUF_ADAM
         self._memory = memory(lib.puf_ppo_bytes(self.policy.handle, *sizes), "ppo")
         handle = ffi.new("puf_ppo **")
         where = ffi.from_buffer(self._memory)
@@ -190,9 +193,9 @@ class NativeEngine:
         self._ppo = handle[0]
 
     def tensors(self, seed: int) -> dict[str, Array]:
-        """Initial parameters and Adam's state by name: views of the engine's own memory."""
+        """Initial parameters and the optimiser's state by name: views of the engine's own memory."""
         self._params[:] = initial_params(self.spec, seed)
-        return named(self.spec, self._params, self._m, self._v, self._adam_step)
+        return named(self.spec, self.config.optimizer, self._params, self._m, self._v, self._adam_step)
 
     def push(self) -> None:
         """Nothing: the arrays of `tensors` are what the core works on."""
@@ -257,6 +260,7 @@ class NativeEngine:
         c.adam.rate, c.clip, c.entropy_coef, c.kl_coef = coefficients
         c.adam.beta1, c.adam.beta2, c.adam.epsilon = self.config.beta1, self.config.beta2, self.config.epsilon
         c.adam.weight_decay, c.adam.max_norm = self.config.weight_decay, self.config.max_grad_norm
+        c.momentum = self.config.momentum
         return c
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,37 @@ def views(spec: PolicySpec, flat: Array) -> dict[str, Array]:
     return {t.name: flat[t.offset : t.offset + t.size].reshape(t.shape) for t in spec.tensors()}
 
 
-def named(spec: PolicySpec, params: Array, m: Array, v: Array, step: Array) -> dict[str, Array]:
-    """What an engine's state holds: parameters, Adam's moments and its counter of gradient steps, as views."""
-    moments = {f"adam/{which}/{name}": view for which, flat in (("m", m), ("v", v)) for name, view in views(spec, flat).items()}
-    return views(spec, params) | moments | {"adam/step": step}
+def served(spec: PolicySpec, optimizer: str) -> frozenset[str]:
+    """Names of the tensors that Muon serves; the optimiser `adam` has none."""
+    return frozenset(t.name for t in spec.tensors() if t.hidden) if optimizer == "muon" else frozenset()
+
+
+def moments(name: str, served: Collection[str]) -> tuple[str, ...]:
+    """Names of what an optimiser keeps of a tensor: its mean of gradients, and with Adam then that of their squares."""
+    return (f"muon/momentum/{name}",) if name in served else (f"adam/m/{name}", f"adam/v/{name}")
+
+
+def optimizer_of(names: Iterable[str]) -> str:
+    """The optimiser whose moments are among the arrays of a state."""
+    return "muon" if any(name.startswith("muon/") for name in names) else "adam"
+
+
+def named(spec: PolicySpec, optimizer: str, params: Array, m: Array, v: Array, step: Array) -> dict[str, Array]:
+    """What an engine's state holds: parameters, moments and the counter of gradient steps, as views.
+
+    Args:
+        spec: the policy.
+        optimizer: `adam` or `muon`.
+        params: float32 (spec.params,).
+        m: likewise, means of gradients.
+        v: of their squares, of the tensors that Adam serves, one after the other.
+        step: int64 (1,).
+    """
+    muon, state, at = served(spec, optimizer), views(spec, params), 0
+    for name, view in views(spec, m).items():
+        first, *second = moments(name, muon)
+        state[first] = view
+        if second:
+            state[second[0]] = v[at : at + view.size].reshape(view.shape)
+            at += view.size
+    return state | {"adam/step": step}

@@ -29,6 +29,10 @@ typedef struct {
     void (*lambda)(const puf_returns_args *a, int32_t first, int32_t count);
     void (*adam)(const puf_adam_step *step, float *param, const float *grad, float *m, float *v, int32_t n);
     float (*sum_squares)(const float *x, int32_t n);
+    /* c[m][v] (+)= sum over k of a[m * row_stride + k * k_stride] * b[k * ldb + v]: see gemm in net_simd.inl. `columns`, ldb and
+     * ldc are whole vectors, b and c aligned to them. A row of c does not depend on the others. */
+    void (*product)(int32_t rows, int32_t columns, int32_t depth, const float *a, int64_t row_stride, int64_t k_stride,
+                    const float *b, int64_t ldb, const float *start, int add, float *c, int64_t ldc);
     puf_dist_kernels dist;
     puf_net_kernels net;
 } puf_kernels;

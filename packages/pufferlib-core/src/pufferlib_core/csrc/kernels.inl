@@ -15,6 +15,7 @@ const puf_kernels KERNELS = {
     .lambda = kernel_lambda,
     .adam = kernel_adam,
     .sum_squares = kernel_sum_squares,
+    .product = gemm,
     .dist = {dist_noise, dist_sample, dist_evaluate, dist_gradient},
     .net = {VW, net_pack, net_unpack, net_forward, net_backward, net_core_gradients, net_loss, net_add},
 };

@@ -91,7 +91,9 @@ typedef struct {
 
 static void visit(tensor_walk *walk, int32_t part, int32_t encoder, int32_t layer, int32_t bias, int32_t rows, int32_t cols) {
     const int64_t size = (int64_t)rows * cols;
-    if (walk->count == walk->sought) { walk->found = (puf_tensor){walk->params, rows, cols, part, encoder, layer, bias}; }
+    if (walk->count == walk->sought) {
+        walk->found = (puf_tensor){walk->params, rows, cols, part, encoder, layer, bias, !bias && part <= 2};
+    }
     walk->count++;
     walk->params += size;
     walk->largest = size > walk->largest ? size : walk->largest;

@@ -17,9 +17,10 @@ struct puf_ppo {
     const puf_kernels *kernels;
     int64_t rows;
     int32_t minibatch;
+    int32_t optimizer;
     int32_t steps;      /* of a sequence; 1 without a memory: what is shuffled and cut into slices are sequences */
     int32_t *order;     /* (rows / steps) sequences in the order of this epoch */
-    float *chunk_grads; /* (chunks, layout.grads) */
+    float *chunk_grads; /* (chunks, layout.grads); Muon's scratch while a step is taken */
     float *grads;       /* (params) canonical */
     float *unrolled;    /* with a memory: (tasks, steps, layout.scratch) */
     float *carried;     /* with a memory: (tasks, layout.carried) */
@@ -55,26 +56,30 @@ static int32_t size_of_chunk(int32_t count, int32_t steps) {
     return share < least ? least : share;
 }
 
-/* For as many chunks as any number of sequences up to that of a minibatch makes. */
-static size_t chunk_bytes(const puf_policy *policy, int32_t minibatch, int32_t steps) {
+/* For as many chunks as any number of sequences up to that of a minibatch makes, and for Muon, which needs it when they are
+ * done. */
+static size_t chunk_bytes(const puf_policy *policy, int32_t minibatch, int32_t steps, int optimizer) {
     const int32_t length = has_memory(policy) ? steps : 1, least = least_chunk(length);
     const int32_t most = (minibatch / length + least - 1) / least;
-    return puf_align_up((size_t)policy->layout.grads * (size_t)(most < MAX_CHUNKS ? most : MAX_CHUNKS) * 4);
+    const size_t chunks = (size_t)policy->layout.grads * (size_t)(most < MAX_CHUNKS ? most : MAX_CHUNKS) * 4;
+    const size_t scratch = optimizer == PUF_MUON ? (size_t)puf_muon_net_scratch(&policy->layout.net) * 4 : 0;
+    return puf_align_up(chunks > scratch ? chunks : scratch);
 }
 
-size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps) {
+size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps, int optimizer) {
     if (policy == NULL || rows < 1 || rows > 0x7FFFFFFF || minibatch < 1 || rows % minibatch != 0 || steps < 1 ||
-        (has_memory(policy) && minibatch % steps != 0)) {
+        (has_memory(policy) && minibatch % steps != 0) || (optimizer != PUF_ADAM && optimizer != PUF_MUON)) {
         return 0;
     }
     return puf_align_up(sizeof(puf_ppo)) + puf_align_up((size_t)rows * 4) +
-           chunk_bytes(policy, minibatch, steps) + puf_align_up((size_t)policy->layout.params * 4) +
+           chunk_bytes(policy, minibatch, steps, optimizer) + puf_align_up((size_t)policy->layout.params * 4) +
            unrolled_bytes(policy, steps) + (size_t)policy->layout.carried * 4 * (size_t)policy->tasks;
 }
 
-int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps) {
+int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps,
+                 int optimizer) {
     if (out == NULL || mem == NULL || ((uintptr_t)mem & (PUF_ALIGN - 1)) != 0) { return PUF_EINVAL; }
-    const size_t need = puf_ppo_bytes(policy, rows, minibatch, steps);
+    const size_t need = puf_ppo_bytes(policy, rows, minibatch, steps, optimizer);
     if (need == 0) { return PUF_EINVAL; }
     if (bytes < need) { return PUF_ENOMEM; }
     puf_zero(mem, need);
@@ -84,11 +89,12 @@ int puf_ppo_init(puf_ppo **out, void *mem, size_t bytes, puf_policy *policy, int
     ppo->kernels = puf_kernels_get(policy->isa);
     ppo->rows = rows;
     ppo->minibatch = minibatch;
+    ppo->optimizer = optimizer;
     ppo->steps = has_memory(policy) ? steps : 1;
     ppo->order = (int32_t *)next;
     next += puf_align_up((size_t)rows * 4);
     ppo->chunk_grads = (float *)next;
-    next += chunk_bytes(policy, minibatch, steps);
+    next += chunk_bytes(policy, minibatch, steps, optimizer);
     ppo->grads = (float *)next;
     next += puf_align_up((size_t)policy->layout.params * 4);
     ppo->unrolled = (float *)next;
@@ -360,6 +366,16 @@ int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t r
     return PUF_OK;
 }
 
+static int take_step(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *c, int64_t step, float *params, float *m, float *v,
+                     float *norm) {
+    const puf_policy *policy = ppo->policy;
+    if (ppo->optimizer == PUF_ADAM) {
+        return puf_adam(policy->isa, &c->adam, step, params, ppo->grads, m, v, (int32_t)policy->layout.params, norm);
+    }
+    return puf_muon_step(policy->isa, exec, &policy->layout.net, &c->adam, c->momentum, step, params, ppo->grads, m, v,
+                         ppo->chunk_grads, norm);
+}
+
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics) {
     if (ppo == NULL || !config_legal(config) || !batch_legal(ppo, batch) || params == NULL || m == NULL || v == NULL ||
@@ -390,7 +406,7 @@ int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *con
                 break;
             }
             if (status == PUF_OK) {
-                status = puf_adam(policy->isa, &config->adam, *step + 1, params, ppo->grads, m, v, (int32_t)l->params, &norm);
+                status = take_step(ppo, exec, config, *step + 1, params, m, v, &norm);
             }
             if (status != PUF_OK) {
                 metrics->failed = 1 + epoch * per_epoch + k;

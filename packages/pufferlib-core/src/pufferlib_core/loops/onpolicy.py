@@ -12,6 +12,7 @@ from typing import Any
 
 from pufferlib_core.algorithms import AlgorithmSpec
 from pufferlib_core.backends import get_backend
+from pufferlib_core.backends.params import optimizer_of
 from pufferlib_core.checkpoint import (
     Checkpoint,
     copy_checkpoint,
@@ -101,6 +102,12 @@ class Run:
             if self.best_steps is not None:
                 self._best_before = checkpoint.path.with_name(f"{self.best_steps:012d}")
             self.episodes.load(checkpoint.state["episodes"])
+        theirs, ours = optimizer_of(saved), optimizer_of(self.state)
+        if theirs != ours:
+            raise CheckpointError(
+                f"{checkpoint.path} holds the moments of {theirs}, the settings say ppo.optimizer={ours}: it cannot change on "
+                f"resume, choose {theirs}"
+            )
         if held != self.settings.train.num_envs:
             raise CheckpointError(
                 f"{checkpoint.path} holds {held} environments, the settings say "

@@ -10,7 +10,7 @@ Array = Any
 class Coefficients(NamedTuple):
     """Settings of the loss and its descent that change from update to update."""
 
-    rate: float  # of Adam
+    rate: float  # of the optimiser
     clip: float
     entropy: float  # weight of the entropy bonus
     kl: float = 0.0  # weight of the penalty on moving away from the policy that collected

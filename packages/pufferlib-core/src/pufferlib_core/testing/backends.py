@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
 
+from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends.acting import minibatch_order
-from pufferlib_core.backends.params import initial_params, views
+from pufferlib_core.backends.params import initial_params, moments, served, views
 from pufferlib_core.errors import PufferError
 from pufferlib_core.native import Array, Pool
-from pufferlib_core.testing.trials import CASES, SEED, N, Oracle, Rows, T, Trial, make_rows
+from pufferlib_core.ops.optim import adam, muon
+from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, Rows, T, Trial, make_rows
 
 FORWARD = 1e-5  # of the largest output
 COSINE = 0.99999  # between gradients
@@ -25,7 +28,7 @@ def check_backend(name: str, cases: Iterable[str] = tuple(CASES)) -> None:
 
     Initial parameters are those of every back end. Outputs, values and what is handed on agree with the formulas of `ops` in
     float64; actions are those that the core samples. Losses agree, and the gradient does with central differences; so does
-    the step of Adam that follows from it. Nothing in rows that are not valid changes a bit. What `tensors` gives is what
+    the optimiser's step that follows from it. Nothing in rows that are not valid changes a bit. What `tensors` gives is what
     learning goes on from. A loss that is not finite is refused and the step not taken.
 
     Args:
@@ -61,15 +64,17 @@ def _check_start(trial: Trial) -> None:
     """Initial parameters and names are the same on every back end."""
     case = trial.case
     _, state = trial.new_engine(case.config())
-    expected = views(case.spec, initial_params(case.spec, SEED))
+    expected, muon = views(case.spec, initial_params(case.spec, SEED)), served(case.spec, case.config().optimizer)
     for tensor, values in expected.items():
         assert tensor in state, f"{tensor} is missing"
         assert np.array_equal(state[tensor], values), f"{tensor} differs"
-        for moment in (f"adam/m/{tensor}", f"adam/v/{tensor}"):
+        for moment in moments(tensor, muon):
             assert moment in state, f"{moment} is missing"
             assert state[moment].shape == values.shape, f"{moment} is {state[moment].shape}"
             assert not state[moment].any(), f"{moment} is not 0"
     assert state["adam/step"].tolist() == [0], f"adam/step is {state['adam/step']}"
+    named = {*expected, "adam/step"}.union(*(moments(tensor, muon) for tensor in expected))
+    assert set(state) == named, f"{', '.join(sorted(set(state) - named))} is nobody's"
 
 
 def _check_forward(trial: Trial) -> None:
@@ -114,7 +119,7 @@ def _check_acting(trial: Trial) -> None:
 
 
 def _check_gradient(trial: Trial) -> None:
-    """Losses and the gradient are those of the formulas, and so is the first step of Adam."""
+    """Losses and the gradient are those of the formulas, and so is the first step of the optimiser."""
     case, config = trial.case, trial.case.whole()
     oracle, rows = Oracle(case), make_rows(case)
     expected = oracle.gradient(rows, config)
@@ -129,7 +134,22 @@ def _check_gradient(trial: Trial) -> None:
     trial.descend(engine, rows, importance=rows.importance)
     engine.pull()
     moved = trial.joined(state) - initial_params(case.spec, SEED)
-    _near(-case.coefficients.rate * found / (np.abs(found) + config.epsilon), moved, 1e-6, "the first step")
+    _near(_first_step(case, config, found), moved, 1e-6, "the first step")
+
+
+def _first_step(case: Case, config: PPOConfig, gradient: Array) -> Array:
+    """How a step from zero moves the parameters (params,)."""
+    muon_serves, rate = served(case.spec, config.optimizer), case.coefficients.rate
+    moved = np.zeros(len(gradient))
+    to, start = views(case.spec, moved), np.zeros(len(gradient))
+    for name, grad in views(case.spec, gradient.astype(np.float64)).items():
+        zero = views(case.spec, start)[name]
+        if name in muon_serves:
+            to[name][...] = muon(zero, grad, zero, rate=rate, decay=config.momentum, xp=xp)[0]
+        else:
+            rest = {"beta1": config.beta1, "beta2": config.beta2, "epsilon": config.epsilon}
+            to[name][...] = adam(zero, grad, zero, zero, step=1, rate=rate, **rest, xp=xp)[0]
+    return moved
 
 
 def _check_order(trial: Trial) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
-from pufferlib_core.backends.params import initial_params, views
+from pufferlib_core.backends.params import initial_params, moments, served, views
 from pufferlib_core.config import from_dict
 from pufferlib_core.data import Segment
 from pufferlib_core.native import Array, Pool
@@ -76,6 +76,12 @@ CASES = {
     ),
     "cnn and lstm of a dict, choice": Case(
         obs=NESTED, policy={"conv": ("5:3:2",), "core": "lstm", "core_size": 6, "activation": "relu"}
+    ),
+    "cnn and gru by muon, numbers": Case(
+        obs=Box(0, 255, (5, 5, 1), np.uint8),
+        actions=NUMBERS,
+        policy={"conv": ("2:3:2",), "hidden": (5,), "core": "gru", "core_size": 3},
+        ppo={"optimizer": "muon", "weight_decay": 0.01},
     ),
 }
 
@@ -263,13 +269,17 @@ class Trial:
         return losses
 
     def gradient(self, rows: Rows) -> tuple[Array, dict[str, float]]:
-        """The gradient of the loss over all rows, float32 (params,), by the first moment of a first step, and the losses."""
+        """The gradient of the loss over all rows, float32 (params,), by its running mean after a first step, and the losses."""
         config = self.case.whole()
         engine, state = self.engine(config)
         losses = self.descend(engine, rows, importance=rows.importance)
         engine.pull()
-        moments = [state[f"adam/m/{t.name}"].ravel() for t in self.case.spec.tensors()]
-        return np.concatenate(moments) / np.float32(1 - config.beta1), losses
+        muon = served(self.case.spec, config.optimizer)
+        found = []
+        for t in self.case.spec.tensors():
+            decay = config.momentum if t.name in muon else config.beta1
+            found.append(state[moments(t.name, muon)[0]].ravel() / np.float32(1 - decay))
+        return np.concatenate(found), losses
 
     def joined(self, state: dict[str, Array]) -> Array:
         """The parameters of a state one after the other, (params,)."""

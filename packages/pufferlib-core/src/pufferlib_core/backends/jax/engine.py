@@ -1,8 +1,8 @@
-"""PPO by JAX: the formulas of `ops`, gradients of JAX, Adam of optax; an update is one compiled function."""
+"""PPO by JAX: the formulas of `ops`, gradients of JAX, Adam of optax, Muon; an update is one compiled function."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -15,12 +15,14 @@ from pufferlib_core.backends import Collector
 from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.jax import JaxConfig
 from pufferlib_core.backends.jax.network import JaxPolicy, Net, Network, Params, Read, Traced, preprocess
+from pufferlib_core.backends.params import moments, served
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, NonFiniteError, require
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.ops.optim import muon
 from pufferlib_core.ops.ppo import Coefficients, loss
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import VecEnv
@@ -61,7 +63,8 @@ class Descent(NamedTuple):
     """An update on its way through the minibatches."""
 
     params: Params
-    adam: Any  # state of `optimizer`
+    adam: Any  # state of `optimizer`, which has the parameters that Muon does not serve
+    momentum: Params  # of those that it does
     sums: dict[str, Traced]  # of the metrics, over the steps taken
     taken: Traced  # steps; also the number of the next minibatch
     going: Traced  # whether that one comes
@@ -94,30 +97,35 @@ class JaxEngine:
         self._state: dict[str, Array] = {}
         self._adam_step = np.zeros(1, np.int64)
         self._adam: Any = None
-        self._update = jax.jit(self._descent, donate_argnums=(0, 1))
+        self._momentum: Params = {}
+        self._muon = served(spec, config.optimizer)
+        self._update = jax.jit(self._descent, donate_argnums=(0, 1, 2))
 
     def tensors(self, seed: int) -> dict[str, Array]:
-        """Initial parameters and Adam's state by name, on the host."""
+        """Initial parameters and the optimiser's state by name, on the host."""
         params = self.policy.network.initial(seed)
-        moments = {f"adam/{which}/{name}": np.zeros_like(array) for which in "mv" for name, array in params.items()}
-        self._state = params | moments | {"adam/step": self._adam_step}
+        kept = {key: np.zeros_like(array) for name, array in params.items() for key in moments(name, self._muon)}
+        self._state = params | kept | {"adam/step": self._adam_step}
         return self._state
 
     def push(self) -> None:
         """The arrays of `tensors` become what JAX works on: copies, which it may give up."""
-        names = [name for name in self._state if not name.startswith("adam/")]
-        made = [
-            {name: jax.device_put(jnp.array(self._state[prefix + name], copy=True), self.device) for name in names}
-            for prefix in ("", "adam/m/", "adam/v/")
-        ]
-        self.policy.params = made[0]
+        names = [name for name in self._state if not name.startswith(("adam/", "muon/"))]
+
+        def put(prefix: str, chosen: Iterable[str]) -> Params:
+            return {name: jax.device_put(jnp.array(self._state[prefix + name], copy=True), self.device) for name in chosen}
+
+        others = [name for name in names if name not in self._muon]
+        self.policy.params, self._momentum = put("", names), put("muon/momentum/", self._muon)
+        mu, nu = put("adam/m/", others), put("adam/v/", others)
         count = jax.device_put(jnp.int32(min(int(self._adam_step[0]), LAST_STEP)), self.device)
-        adam = optax.tree.set(self._optimizer(0.0).init(made[0]), count=count, mu=made[1], nu=made[2])
+        adam = optax.tree.set(self._optimizer(0.0).init(mu), count=count, mu=mu, nu=nu)
         self._adam = jax.device_put(adam, self.device)
 
     def pull(self) -> None:
         """What JAX works on becomes the arrays of `tensors`."""
-        for prefix, arrays in (("", self.policy.params), ("adam/m/", self._moments("mu")), ("adam/v/", self._moments("nu"))):
+        made = self.policy.params, self._moments("mu"), self._moments("nu"), self._momentum
+        for prefix, arrays in zip(("", "adam/m/", "adam/v/", "muon/momentum/"), made, strict=True):
             for name, array in arrays.items():
                 self._state[prefix + name][...] = array
 
@@ -159,10 +167,11 @@ class JaxEngine:
             order = np.stack([minibatch_order(self.seed, update, epoch, self._sequences, size) for epoch in epochs])
         carry = None if segment.carry is None else segment.carry[0]
         done = self._update(
-            self.policy.params, self._adam, self.policy.read, self._planes(segment, advantage, target, importance),
-            carry, order.reshape(-1, size), Coefficients(*(float(weight) for weight in coefficients)),
+            self.policy.params, self._adam, self._momentum, self.policy.read,
+            self._planes(segment, advantage, target, importance), carry, order.reshape(-1, size),
+            Coefficients(*(float(weight) for weight in coefficients)),
         )  # fmt: skip
-        self.policy.params, self._adam = done.params, done.adam
+        self.policy.params, self._adam, self._momentum = done.params, done.adam, done.momentum
         taken = int(done.taken)
         self._adam_step += taken
         if not done.finite:
@@ -199,11 +208,10 @@ class JaxEngine:
         return optax.adamw(rate, np.float32(c.beta1), np.float32(c.beta2), c.epsilon, weight_decay=c.weight_decay)
 
     def _descent(
-        self, params: Params, adam: Any, read: Read, planes: dict[str, Traced], carry: Traced | None, order: Traced,
-        coefficients: Coefficients,
+        self, params: Params, adam: Any, momentum: Params, read: Read, planes: dict[str, Traced], carry: Traced | None,
+        order: Traced, coefficients: Coefficients,
     ) -> Descent:  # fmt: skip
         """All minibatches in `order`, (epochs * minibatches, sequences), until one must not be stepped on."""
-        optimizer = self._optimizer(coefficients.rate)
         gradient = jax.value_and_grad(self._loss, has_aux=True)
         c = self.config
 
@@ -217,18 +225,31 @@ class JaxEngine:
             if c.max_grad_norm > 0:
                 scale = jnp.where(norm > c.max_grad_norm, c.max_grad_norm / norm, 1.0)
                 grads = jax.tree.map(lambda g: g * scale, grads)
-            updates, after = optimizer.update(grads, now.adam, now.params)
             sums = {name: now.sums[name] + part for name, part in (parts | {"grad_norm": norm}).items()}
-            stepped = optax.apply_updates(now.params, updates), after, sums
-            kept = now.params, now.adam, now.sums
-            params, adam, sums = jax.tree.map(lambda new, old: jnp.where(going, new, old), stepped, kept)
-            return Descent(params, adam, sums, now.taken + going, going, finite)
+            stepped = *self._stepped(now, grads, coefficients.rate), sums
+            kept = now.params, now.adam, now.momentum, now.sums
+            chosen = jax.tree.map(lambda new, old: jnp.where(going, new, old), stepped, kept)
+            params, adam, momentum, sums = chosen
+            return Descent(params, adam, momentum, sums, now.taken + going, going, finite)
 
         yes = jnp.bool_(True)
-        start = Descent(params, adam, dict.fromkeys(METRICS, jnp.float32(0)), jnp.int32(0), yes, yes)
+        start = Descent(params, adam, momentum, dict.fromkeys(METRICS, jnp.float32(0)), jnp.int32(0), yes, yes)
         with jax.default_matmul_precision("float32"):  # some devices would round to fewer bits
             done: Descent = lax.while_loop(lambda now: now.going & (now.taken < len(order)), step, start)
         return done
+
+    def _stepped(self, now: Descent, grads: Params, rate: Traced) -> tuple[Params, Any, Params]:
+        """Parameters and what the optimiser keeps of them, after a step."""
+        params, grad = ({k: x for k, x in of.items() if k not in self._muon} for of in (now.params, grads))
+        updates, adam = self._optimizer(rate).update(grad, now.adam, params)
+        params = optax.apply_updates(params, updates)
+        momentum = {}
+        for name in sorted(self._muon):
+            params[name], momentum[name] = muon(
+                now.params[name], grads[name], now.momentum[name], rate=rate, decay=self.config.momentum,
+                weight_decay=self.config.weight_decay, xp=jnp,
+            )  # fmt: skip
+        return params, adam, momentum
 
     def _loss(
         self, params: Params, read: Read, rows: dict[str, Traced], coefficients: Coefficients, carry: Traced | None

@@ -1,4 +1,4 @@
-"""PPO by torch: the formulas of `ops`, torch's own gradients, AdamW."""
+"""PPO by torch: the formulas of `ops`, torch's own gradients, its AdamW, and Muon."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pufferlib_core.backends import Collector
 from pufferlib_core.backends.acting import minibatch_order
+from pufferlib_core.backends.params import moments, served
 from pufferlib_core.backends.torch import TorchConfig
 from pufferlib_core.backends.torch.modules import initial_values, make_network, saved_network
 from pufferlib_core.backends.torch.network import TorchPolicy, place
@@ -23,6 +24,7 @@ from pufferlib_core.errors import ConfigError, NonFiniteError
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.distributions import mixed
 from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.ops.optim import muon
 from pufferlib_core.ops.ppo import Coefficients, loss, normalize_advantage
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector import VecEnv
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 Rows = dict[str, Tensor]  # planes of a segment, (rows, ...), by name
 PLANES = ("choices", "numbers", "action_mask", "old_logprob", "old_value", "target")  # what the loss reads beside the network
+MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch's Adam names what `backends.params.moments` names; Muon has the first
 FIRST_SCALE = 65536.0  # of the loss in fp16, in every update anew: so no checkpoint has to hold one
 
 
@@ -83,21 +86,24 @@ class TorchEngine:
         self._scale = 1.0  # of the loss, so that gradients do not vanish in fp16
         network = make_network(spec, seed)
         shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-        learnt, m, v = ({name: aligned_zeros(shape, np.float32) for name, shape in shapes.items()} for _ in range(3))
+        learnt = {name: aligned_zeros(shape, np.float32) for name, shape in shapes.items()}
         self._adam_step = np.zeros(1, np.int64)
-        moments = {f"adam/{which}/{name}": array for which, of in (("m", m), ("v", v)) for name, array in of.items()}
-        self._state: dict[str, Array] = learnt | moments | {"adam/step": self._adam_step}
+        self._muon = served(spec, config.optimizer)
+        self._kept = {name: moments(name, self._muon) for name in shapes}
+        kept = {key: aligned_zeros(shapes[name], np.float32) for name, keys in self._kept.items() for key in keys}
+        self._state: dict[str, Array] = learnt | kept | {"adam/step": self._adam_step}
         self.policy = TorchPolicy(spec, place(network, learnt, self.device), self.device, self._precision)
         self._params = dict(self.policy.network.named_parameters())
+        self._moments: dict[str, dict[str, Tensor]] = {}
         self._optimizer = torch.optim.AdamW(
-            self._params.values(), betas=(config.beta1, config.beta2), eps=config.epsilon,
-            weight_decay=config.weight_decay, fused=True,
+            [parameter for name, parameter in self._params.items() if name not in self._muon],
+            betas=(config.beta1, config.beta2), eps=config.epsilon, weight_decay=config.weight_decay, fused=True,
         )  # fmt: skip
         self._raw = replace(config, normalize_advantage=False)  # advantages are normalised over whole minibatches before
         self._loss = torch.compile(self._piece_loss) if options.compile else self._piece_loss
 
     def tensors(self, seed: int) -> dict[str, Array]:
-        """Initial parameters and Adam's state by name: on the CPU the memory that torch works on."""
+        """Initial parameters and the optimiser's state by name: on the CPU the memory that torch works on."""
         for name, value in initial_values(self.spec, seed).items():
             self._state[name][...] = value
         return self._state
@@ -106,19 +112,18 @@ class TorchEngine:
         """The arrays of `tensors` become what torch works on."""
         for name, parameter in self._params.items():
             parameter.data.copy_(torch.from_numpy(self._state[name]))
-            moments = {
-                key: torch.from_numpy(self._state[f"adam/{which}/{name}"]).to(self.device)
-                for key, which in (("exp_avg", "m"), ("exp_avg_sq", "v"))
-            }
-            self._optimizer.state[parameter] = {"step": torch.tensor(float(self._adam_step[0]))} | moments
+            held = zip(MOMENTS, self._kept[name], strict=False)
+            self._moments[name] = {key: torch.from_numpy(self._state[kept]).to(self.device) for key, kept in held}
+            if name not in self._muon:
+                self._moments[name]["step"] = torch.zeros(())
+                self._optimizer.state[parameter] = self._moments[name]
 
     def pull(self) -> None:
         """What torch works on becomes the arrays of `tensors`."""
         for name, parameter in self._params.items():
-            moments = self._optimizer.state[parameter]
-            for key, tensor in ((name, parameter.data), (f"adam/m/{name}", moments["exp_avg"]),
-                                (f"adam/v/{name}", moments["exp_avg_sq"])):  # fmt: skip
-                torch.from_numpy(self._state[key]).copy_(tensor)
+            torch.from_numpy(self._state[name]).copy_(parameter.data)
+            for key, kept in zip(MOMENTS, self._kept[name], strict=False):
+                torch.from_numpy(self._state[kept]).copy_(self._moments[name][key])
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the observation statistics of `state`."""
@@ -152,8 +157,7 @@ class TorchEngine:
         config, rows = self.config, self._load_rows(segment, advantage, target, importance)
         # As tensors: a compiled loss would be compiled anew for each number.
         weights = Coefficients(*(torch.tensor(weight, device=self.device) for weight in coefficients))
-        for group in self._optimizer.param_groups:
-            group["lr"] = coefficients.rate
+        self._begin(coefficients.rate)
         self._scale = self._first_scale
         sums: dict[str, Tensor] = {}
         done, stopped = 0, False
@@ -170,14 +174,34 @@ class TorchEngine:
                 stopped = config.target_kl > 0 and bool(metrics["approx_kl"] > config.target_kl)
                 if stopped:
                     break
-                self._optimizer.step()
-                self._adam_step += 1
+                self._step(coefficients.rate)
                 done += 1
                 sums = {name: sums.get(name, 0) + metrics[name] for name in metrics if name != "loss"}
             if stopped:
                 break
         names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
         return {name: float(sums[name]) / done if done else 0.0 for name in names}
+
+    def _begin(self, rate: float) -> None:
+        """What torch's Adam keeps beside the moments. It counts steps in float32, where 2^24 + 1 is 2^24: it is told anew."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        for held in self._optimizer.state.values():
+            held["step"].fill_(float(self._adam_step[0]))
+
+    def _step(self, rate: float) -> None:
+        """One of the optimiser, on the gradients as they are."""
+        self._optimizer.step()
+        with torch.no_grad():
+            for name in self._muon:
+                parameter, held = self._params[name], self._moments[name]
+                found, mean = muon(
+                    parameter, parameter.grad, held["exp_avg"], rate=rate, decay=self.config.momentum,
+                    weight_decay=self.config.weight_decay, xp=xp,
+                )  # fmt: skip
+                parameter.copy_(found)
+                held["exp_avg"].copy_(mean)
+        self._adam_step += 1
 
     def _load_rows(self, segment: Segment, advantage: Array, target: Array, importance: Array | None) -> Rows:
         """The planes of a segment on the device, (T * N, ...); features are normalised once. See also `_sequences`."""
@@ -245,7 +269,7 @@ class TorchEngine:
             advantage = advantage * rows["importance"][every]
         split = advantage.split([len(index) for _, index in pieces])
         while True:
-            self._optimizer.zero_grad()
+            self.policy.network.zero_grad()
             metrics: dict[str, Tensor] = {}
             for (part, index), own in zip(pieces, split, strict=True):
                 planes = {name: rows[name][index] for name in PLANES if name in rows}

@@ -139,7 +139,7 @@ static void free_world(world w) {
 }
 
 /* Trains for some updates; returns the parameters, whose number is written to `count`. */
-static float *train(int32_t width, int autoreset, int core, int64_t *count, float *mean_reward) {
+static float *train(int32_t width, int autoreset, int core, int optimizer, int64_t *count, float *mean_reward) {
     threads t = start(width);
     world w = make_world(autoreset);
     const puf_net net = {.obs_size = 2, .layers = 2, .width = {20, 12}, .activation = PUF_RELU, .core = core,
@@ -155,12 +155,13 @@ static float *train(int32_t width, int autoreset, int core, int64_t *count, floa
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), width) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, minibatch, STEPS);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ROWS, minibatch, STEPS, optimizer);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, minibatch, STEPS) == PUF_OK);
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ROWS, minibatch, STEPS, optimizer) == PUF_OK);
     const puf_ppo_config config = {.clip = 0.2f, .value_coef = 0.5f, .entropy_coef = 0.01f, .epochs = 4, .minibatch = minibatch,
-                                   .normalize_advantage = 1, .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f}};
+                                   .normalize_advantage = 1, .adam = {1e-2f, 0.9f, 0.999f, 1e-5f, 0.0f, 0.5f},
+                                   .momentum = 0.95f};
     float *adv = (float *)block(ROWS * 4), *target = (float *)block(ROWS * 4);
     int64_t step = 0;
     puf_ppo_metrics metrics;
@@ -193,30 +194,31 @@ static float *train(int32_t width, int autoreset, int core, int64_t *count, floa
 }
 
 typedef struct {
-    int autoreset, core;
+    int autoreset, core, optimizer;
     float *params, reward;
 } alone;
 
 static void *train_alone(void *context) {
     alone *run = (alone *)context;
     int64_t count;
-    run->params = train(1, run->autoreset, run->core, &count, &run->reward);
+    run->params = train(1, run->autoreset, run->core, run->optimizer, &count, &run->reward);
     return NULL;
 }
 
 /* Both runs at the same time: one thread may collect while another learns, each with memory and a pool of its own. */
 static void threads_change_no_bit_and_it_learns(void) {
-    for (int kind = 0; kind < 6; kind++) {
-        const int autoreset = kind % 2 ? PUF_NEXT_STEP : PUF_SAME_STEP;
+    for (int kind = 0; kind < 7; kind++) { /* the last one by Muon */
+        const int autoreset = kind % 2 ? PUF_NEXT_STEP : PUF_SAME_STEP, core = kind < 6 ? kind / 2 : PUF_NO_CORE;
+        const int optimizer = kind < 6 ? PUF_ADAM : PUF_MUON;
         float four_reward;
         int64_t count;
-        alone one = {.autoreset = autoreset, .core = kind / 2};
+        alone one = {.autoreset = autoreset, .core = core, .optimizer = optimizer};
         pthread_t other;
         CHECK(pthread_create(&other, NULL, train_alone, &one) == 0);
-        float *four = train(4, autoreset, kind / 2, &count, &four_reward);
+        float *four = train(4, autoreset, core, optimizer, &count, &four_reward);
         pthread_join(other, NULL);
         CHECK(memcmp(one.params, four, (size_t)count * 4) == 0);
-        CHECK(one.reward == four_reward && (one.reward > 0.05f || kind >= 2));
+        CHECK(one.reward == four_reward && (one.reward > 0.05f || core != PUF_NO_CORE));
         free(one.params);
         free(four);
     }
@@ -234,10 +236,10 @@ static void actions_that_mix_choices_and_numbers(void) {
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, &net, puf_isa_best(), 1) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, ENVS, ENVS, 1);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, ENVS, ENVS, 1, PUF_ADAM);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ENVS, ENVS, 1) == PUF_OK);
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, ENVS, ENVS, 1, PUF_ADAM) == PUF_OK);
     float *obs = (float *)block(ENVS * 8), *row = (float *)block(4 * ENVS * 4);
     int32_t *action = (int32_t *)block(ENVS * 16);
     uint8_t *mask = (uint8_t *)block(ENVS * 5), *valid = (uint8_t *)block(ENVS);
@@ -278,10 +280,10 @@ static float *encoded_gradient(int32_t width, int isa, const puf_net *net, const
     void *policy_mem = block(policy_bytes);
     puf_policy *policy;
     CHECK(puf_policy_init(&policy, policy_mem, policy_bytes, net, isa, width) == PUF_OK);
-    const size_t ppo_bytes = puf_ppo_bytes(policy, IMAGES, IMAGES, 1);
+    const size_t ppo_bytes = puf_ppo_bytes(policy, IMAGES, IMAGES, 1, PUF_ADAM);
     void *ppo_mem = block(ppo_bytes);
     puf_ppo *ppo;
-    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, IMAGES, IMAGES, 1) == PUF_OK);
+    CHECK(puf_ppo_init(&ppo, ppo_mem, ppo_bytes, policy, IMAGES, IMAGES, 1, PUF_ADAM) == PUF_OK);
     float *obs = (float *)block((size_t)(IMAGES * net->obs_size) * 4), *row = (float *)block(IMAGES * 16);
     float *logits = (float *)block(IMAGES * 12), *value = (float *)block(IMAGES * 4), alone[3];
     float *grads = (float *)block((size_t)puf_net_params(net) * 4);

@@ -69,6 +69,7 @@ typedef struct {
     int32_t encoder; /* of a trunk, actor or critic; -1: its own layers, -2: its core */
     int32_t layer;   /* of an encoder, trunk, actor or critic; of a core: 0 input, 1 state */
     int32_t bias;    /* 1 for a bias */
+    int32_t hidden;  /* 1 for a matrix of a trunk, actor or critic: what Muon serves (muon.h) */
 } puf_tensor;
 
 typedef struct puf_policy puf_policy;

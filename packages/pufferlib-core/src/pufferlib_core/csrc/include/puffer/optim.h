@@ -30,4 +30,7 @@ typedef struct {
     float grad_scale;
 } puf_adam_step;
 
+/* Of a step, counted from 1, on a gradient of this norm. */
+puf_adam_step puf_adam_plan(const puf_adam_config *config, int64_t step, float norm);
+
 #endif

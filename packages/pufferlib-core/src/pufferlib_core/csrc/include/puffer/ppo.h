@@ -10,8 +10,7 @@
 #ifndef PUFFER_PPO_H
 #define PUFFER_PPO_H
 
-#include "puffer/net.h"
-#include "puffer/optim.h"
+#include "puffer/muon.h"
 
 /* <cdef> */
 typedef struct {
@@ -26,6 +25,7 @@ typedef struct {
     int32_t minibatch;  /* rows of a gradient step; divides the rows of the batch; with a memory, a multiple of its steps */
     int32_t normalize_advantage; /* per minibatch, over valid rows, population deviation */
     puf_adam_config adam;
+    float momentum;     /* of Muon, where the ppo was made for it; its rate and the rest are those of `adam` */
 } puf_ppo_config;
 
 /* Rows of one segment, flattened (t, n). Everything is read only. */
@@ -55,10 +55,11 @@ typedef struct { /* means over minibatches done */
 
 typedef struct puf_ppo puf_ppo;
 
-/* steps: rows of an environment in a segment, which matter to a policy with a memory. */
-size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps);
+/* steps: rows of an environment in a segment, which matter to a policy with a memory. optimizer: puf_optimizer. */
+size_t puf_ppo_bytes(const puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps, int optimizer);
 /* The policy's packed weights are overwritten by updates; it must outlive the ppo. */
-int puf_ppo_init(puf_ppo **ppo, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps);
+int puf_ppo_init(puf_ppo **ppo, void *mem, size_t bytes, puf_policy *policy, int64_t rows, int32_t minibatch, int32_t steps,
+                 int optimizer);
 
 /* The rows of an epoch in the order in which minibatches take them, order (rows): shuffled in blocks of 16 (or the largest
  * power of two below that divides the minibatch), so that a minibatch is gathered in runs of whole cache lines. */
@@ -69,9 +70,10 @@ int puf_minibatch_order(uint64_t seed, uint64_t update, int32_t epoch, int64_t r
 int puf_ppo_gradient(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch,
                      const int32_t *index, int32_t count, const float *params, float *grads, puf_ppo_metrics *metrics);
 
-/* epochs x minibatches of Adam on params, m, v (n = puf_net_params); *step counts gradient steps and is advanced. Rows are
- * taken in the order of the batch, else of puf_minibatch_order; with a memory environments in that of (rows / steps, minibatch /
- * steps). PUF_ENONFINITE: the offending step was not taken; metrics->failed says which. */
+/* epochs x minibatches of the optimizer on params, m, v: for Adam (puf_net_params) each, for Muon those of puf_muon_step; *step
+ * counts gradient steps and is advanced. Rows are taken in the order of the batch, else of puf_minibatch_order; with a memory
+ * environments in that of (rows / steps, minibatch / steps). PUF_ENONFINITE: the offending step was not taken;
+ * metrics->failed says which. */
 int puf_ppo_update(puf_ppo *ppo, const puf_exec *exec, const puf_ppo_config *config, const puf_batch *batch, uint64_t seed,
                    uint64_t update, float *params, float *m, float *v, int64_t *step, puf_ppo_metrics *metrics);
 /* </cdef> */
