@@ -44,7 +44,7 @@ void puf_carry_begin(const puf_layout *l, float *scratch, int32_t r, const float
 
 void puf_carry_load(const puf_layout *l, const float *carry, int32_t rows, float *scratch) {
     const int64_t wide = puf_net_carry(&l->net);
-    for (int32_t r = 0; wide > 0 && r < PUF_SLICE; r++) { puf_carry_begin(l, scratch, r, r < rows ? carry + r * wide : NULL); }
+    for (int32_t r = 0; wide > 0 && r < rows; r++) { puf_carry_begin(l, scratch, r, carry + r * wide); }
 }
 
 void puf_carry_end(const puf_layout *l, const float *scratch, int32_t r, float *carry) {
@@ -57,12 +57,12 @@ void puf_carry_end(const puf_layout *l, const float *scratch, int32_t r, float *
     }
 }
 
-void puf_carry_next(const puf_layout *l, const float *scratch, float *next) {
+void puf_carry_next(const puf_layout *l, const float *scratch, int32_t rows, float *next) {
     const uint8_t *memory = (const uint8_t *)(scratch + l->memory);
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_recurrent *core = &l->tower[t].core;
         for (int32_t k = 0; k < states(l); k++) {
-            for (int32_t r = 0; r < PUF_SLICE; r++) {
+            for (int32_t r = 0; r < rows; r++) {
                 const int64_t row = ((int64_t)k * PUF_SLICE + r) * core->size_pad;
                 const size_t bytes = (size_t)core->size_pad * 4;
                 if (memory[r] == PUF_FORGOTTEN) {

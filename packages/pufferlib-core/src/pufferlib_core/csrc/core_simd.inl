@@ -22,22 +22,29 @@ static void panel_gemm(int32_t rows, int32_t columns, int32_t depth, const float
     }
 }
 
+/* Columns of the panel that holds a column: from row to row of it. */
+PUF_INLINE int32_t panel_wide(int32_t columns, int32_t column) {
+    const int32_t rest = columns - column / PUF_PANEL * PUF_PANEL;
+    return rest < PUF_PANEL ? rest : PUF_PANEL;
+}
+
 /* Place of (row, column) of a matrix of `rows` rows in panels. */
 PUF_INLINE int64_t panel_at(int32_t rows, int32_t columns, int32_t row, int32_t column) {
     const int32_t first = column / PUF_PANEL * PUF_PANEL;
-    const int32_t wide = columns - first < PUF_PANEL ? columns - first : PUF_PANEL;
-    return (int64_t)first * rows + (int64_t)row * wide + (column - first);
+    return (int64_t)first * rows + (int64_t)row * panel_wide(columns, column) + (column - first);
 }
 
 static void core_pack(const puf_recurrent *core, const float *params, float *packed) {
     for (int32_t p = 0; p < core->products; p++) {
         const puf_product *m = &core->product[p];
         for (int32_t j = 0; j < m->count * core->size; j++) {
-            const int32_t column = j / core->size * core->size_pad + j % core->size;
+            const int32_t column = j / core->size * core->size_pad + j % core->size, wide = panel_wide(m->columns, column);
             const float *PUF_RESTRICT w = params + m->w + (int64_t)j * m->in;
-            for (int32_t i = 0; i < m->in; i++) {
-                packed[m->wt + panel_at(m->in, m->columns, i, column)] = w[i];
-                packed[m->wc + panel_at(m->columns, m->in_pad, column, i)] = w[i];
+            float *PUF_RESTRICT wt = packed + m->wt + panel_at(m->in, m->columns, 0, column);
+            for (int32_t i = 0; i < m->in; i++) { wt[(int64_t)i * wide] = w[i]; }
+            for (int32_t i = 0; i < m->in; i += PUF_PANEL) {
+                puf_copy(packed + m->wc + panel_at(m->columns, m->in_pad, column, i), w + i,
+                         (size_t)(m->in - i < PUF_PANEL ? m->in - i : PUF_PANEL) * 4);
             }
         }
     }
@@ -51,10 +58,10 @@ static void core_unpack(const puf_recurrent *core, const float *packed, float *g
     for (int32_t p = 0; p < core->products; p++) {
         const puf_product *m = &core->product[p];
         for (int32_t j = 0; j < m->count * core->size; j++) {
-            const int32_t column = j / core->size * core->size_pad + j % core->size;
-            for (int32_t i = 0; i < m->in; i++) {
-                grads[m->w + (int64_t)j * m->in + i] = packed[m->wt + panel_at(m->in, m->columns, i, column)];
-            }
+            const int32_t column = j / core->size * core->size_pad + j % core->size, wide = panel_wide(m->columns, column);
+            const float *PUF_RESTRICT wt = packed + m->wt + panel_at(m->in, m->columns, 0, column);
+            float *PUF_RESTRICT g = grads + m->w + (int64_t)j * m->in;
+            for (int32_t i = 0; i < m->in; i++) { g[i] = wt[(int64_t)i * wide]; }
         }
     }
     for (int32_t g = 0; g < core->gates; g++) {
@@ -65,19 +72,19 @@ static void core_unpack(const puf_recurrent *core, const float *packed, float *g
 
 PUF_INLINE vf vlogistic(vf x) { return vfma(vset(0.5f), vtanh(vset(0.5f) * x), vset(0.5f)); }
 
-/* x (PUF_SLICE, ldx) -> core->after, and the gates as the backward pass needs them. */
+/* x (rows, ldx) -> core->after, and the gates as the backward pass needs them. */
 static void core_forward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, const float *x,
-                         int64_t ldx) {
+                         int64_t ldx, int32_t rows) {
     const int32_t pad = core->size_pad;
     const int64_t ldg = core->plane_row, half = (int64_t)PUF_SLICE * pad;
     const float *before = scratch + core->before;
     float *plane = scratch + core->plane, *after = scratch + core->after;
     for (int32_t p = 0; p < core->products; p++) {
         const puf_product *m = &core->product[p];
-        panel_gemm(PUF_SLICE, m->columns, m->in, p == 0 ? x : before, p == 0 ? ldx : pad, packed + m->wt,
+        panel_gemm(rows, m->columns, m->in, p == 0 ? x : before, p == 0 ? ldx : pad, packed + m->wt,
                    p == 0 ? packed + core->pb : NULL, p == 1, plane + (int64_t)m->to * pad, ldg);
     }
-    for (int32_t row = 0; row < PUF_SLICE; row++) {
+    for (int32_t row = 0; row < rows; row++) {
         float *gate = plane + row * ldg, *h = after + (int64_t)row * pad;
         const float *was = before + (int64_t)row * pad;
         for (int32_t j = 0; j < pad; j += VW) {
@@ -133,17 +140,17 @@ PUF_INLINE void gru_row(float *gate, const float *was, int32_t pad, float *dh) {
     }
 }
 
-/* delta (PUF_SLICE, size_pad): of the output; overwritten. carried: of what the next row starts with, becomes that of what this
+/* delta (rows, size_pad): of the output; overwritten. carried: of what the next row starts with, becomes that of what this
  * one started with. Writes the delta of x to dx and adds to the gradient of the bias. A row that is kept has weight 0 in the loss, so that all
  * its own deltas are 0, and hands those that are carried back as they are. */
 static void core_backward(const puf_layout *l, const puf_recurrent *core, const float *packed, float *scratch, float *delta,
-                          float *carried, float *dx, float *grads) {
+                          float *carried, float *dx, float *grads, int32_t rows) {
     const int32_t pad = core->size_pad;
     const int64_t ldg = core->plane_row, half = (int64_t)PUF_SLICE * pad;
     const float *before = scratch + core->before, *after = scratch + core->after;
     const uint8_t *memory = (const uint8_t *)(scratch + l->memory);
     float *plane = scratch + core->plane, *back = carried + core->delta;
-    for (int32_t row = 0; row < PUF_SLICE; row++) {
+    for (int32_t row = 0; row < rows; row++) {
         const int64_t at = (int64_t)row * pad;
         float *dh = delta + at, *dc = back + half + at;
         for (int32_t j = 0; memory[row] == PUF_HANDED_ON && j < pad; j += VW) {
@@ -160,22 +167,22 @@ static void core_backward(const puf_layout *l, const puf_recurrent *core, const 
     }
     for (int32_t j = 0; j < core->gates * pad; j += VW) {
         vf sum = vset(0.0f);
-        for (int32_t row = 0; row < PUF_SLICE; row++) { sum = sum + vload(plane + row * ldg + j); }
+        for (int32_t row = 0; row < rows; row++) { sum = sum + vload(plane + row * ldg + j); }
         vstore(grads + core->pb + j, vload(grads + core->pb + j) + sum);
     }
     for (int32_t p = 0; p < core->products; p++) {
         const puf_product *m = &core->product[p];
         const float *deltas = plane + (int64_t)m->to * pad;
-        panel_gemm(PUF_SLICE, m->in_pad, m->columns, deltas, ldg, packed + m->wc, NULL, p > 0, p == 0 ? dx : delta, m->in_pad);
+        panel_gemm(rows, m->in_pad, m->columns, deltas, ldg, packed + m->wc, NULL, p > 0, p == 0 ? dx : delta, m->in_pad);
     }
-    for (int32_t row = 0; row < PUF_SLICE; row++) {
+    for (int32_t row = 0; row < rows; row++) {
         if (memory[row] != PUF_KEPT) { puf_copy(back + (int64_t)row * pad, delta + (int64_t)row * pad, (size_t)pad * 4); }
     }
 }
 
 /* Adds the gradients of a core's weights in `steps` scratches that follow each other, after their backward passes: several steps at
  * once, because the gradients are too large to stay in the cache from step to step. */
-static void net_core_gradients(const puf_layout *l, const float *scratch, int32_t steps, float *grads) {
+static void net_core_gradients(const puf_layout *l, const float *scratch, int32_t rows, int32_t steps, float *grads) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
         const puf_recurrent *core = &tower->core;
@@ -188,7 +195,7 @@ static void net_core_gradients(const puf_layout *l, const float *scratch, int32_
                 float *panel = grads + m->wt + (int64_t)first * m->in;
                 for (int32_t i = 0; i < m->in; i += GRADIENT_ROWS) {
                     for (int32_t k = 0; k < steps; k++) {
-                        gemm(m->in - i < GRADIENT_ROWS ? m->in - i : GRADIENT_ROWS, wide, PUF_SLICE, x + k * l->scratch + i, 1,
+                        gemm(m->in - i < GRADIENT_ROWS ? m->in - i : GRADIENT_ROWS, wide, rows, x + k * l->scratch + i, 1,
                              m->in_pad, deltas + k * l->scratch + first, core->plane_row, NULL, 1, panel + (int64_t)i * wide,
                              wide);
                     }

@@ -173,11 +173,12 @@ static void net_unpack(const puf_layout *l, const float *packed, float *grads) {
 
 /* --- forward and backward --------------------------------------------------------------------------------------------- */
 
-/* heads[r][row] = bias[r] + dot(head[r], h[row]): sums across lanes, VW rows at a time. */
-static void head_forward(const float *h, int32_t pad, const float *head, const float *bias, int32_t rows, float *planes) {
-    for (int32_t r = 0; r < rows; r++) {
+/* planes[k][row] = bias[k] + dot(head[k], h[row]): sums across lanes, VW rows at a time. */
+static void head_forward(const float *h, int32_t pad, const float *head, const float *bias, int32_t heads, int32_t rows,
+                         float *planes) {
+    for (int32_t r = 0; r < heads; r++) {
         const float *w = head + (int64_t)r * pad;
-        for (int32_t first = 0; first < PUF_SLICE; first += VW) {
+        for (int32_t first = 0; first < rows; first += VW) {
             vf acc[VW];
             for (int i = 0; i < VW; i++) { acc[i] = vset(0.0f); }
             for (int32_t j = 0; j < pad; j += VW) {
@@ -203,9 +204,9 @@ static void net_forward(const puf_layout *l, const float *packed, float *scratch
             x = y;
             ldx = tower->out_pad[k];
         }
-        if (tower->core.size > 0) { core_forward(l, &tower->core, packed, scratch, x, ldx); }
+        if (tower->core.size > 0) { core_forward(l, &tower->core, packed, scratch, x, ldx, rows); }
         head_forward(scratch + tower->output, tower->read_pad, packed + tower->head, packed + tower->head_bias, tower->head_rows,
-                     scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE);
+                     rows, scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE);
     }
 }
 
@@ -215,32 +216,32 @@ PUF_INLINE void swap(float **a, float **b) {
     *b = was;
 }
 
-static void net_backward(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads) {
+static void net_backward(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads, int32_t rows) {
     for (int32_t t = 0; t < l->towers; t++) {
         const puf_tower *tower = &l->tower[t];
         const int32_t last = tower->layers - 1, pad = tower->read_pad;
         const float *heads = scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE;
         float *delta = scratch + tower->delta[0], *spare = scratch + tower->delta[1];
-        gemm(tower->head_rows, pad, PUF_SLICE, heads, PUF_SLICE, 1, scratch + tower->output, pad, NULL, 1, grads + tower->head,
+        gemm(tower->head_rows, pad, rows, heads, PUF_SLICE, 1, scratch + tower->output, pad, NULL, 1, grads + tower->head,
              pad);
         for (int32_t r = 0; r < tower->head_rows; r++) {
             vf sum = vset(0.0f);
-            for (int32_t i = 0; i < PUF_SLICE; i += VW) { sum = sum + vload(heads + (int64_t)r * PUF_SLICE + i); }
+            for (int32_t i = 0; i < rows; i += VW) { sum = sum + vload(heads + (int64_t)r * PUF_SLICE + i); }
             grads[tower->head_bias + r] += vsum(sum);
         }
-        gemm(PUF_SLICE, pad, tower->head_rows, heads, 1, PUF_SLICE, packed + tower->head, pad, NULL, 0, delta, pad);
+        gemm(rows, pad, tower->head_rows, heads, 1, PUF_SLICE, packed + tower->head, pad, NULL, 0, delta, pad);
         if (tower->core.size > 0) {
-            core_backward(l, &tower->core, packed, scratch, delta, carried, spare, grads);
+            core_backward(l, &tower->core, packed, scratch, delta, carried, spare, grads, rows);
             swap(&delta, &spare);
         }
         for (int32_t k = last; k >= 0; k--) {
             const int32_t wide = tower->out_pad[k];
             const float *x = k > 0 ? scratch + tower->act[k - 1] : scratch + tower->x;
             const int64_t ldx = k > 0 ? tower->out_pad[k - 1] : tower->in[0];
-            activation_backward(delta, scratch + tower->act[k], PUF_SLICE, wide, l->net.activation, grads + tower->pb[k]);
-            gemm(tower->in[k], wide, PUF_SLICE, x, 1, ldx, delta, wide, NULL, 1, grads + tower->wt[k], wide);
+            activation_backward(delta, scratch + tower->act[k], rows, wide, l->net.activation, grads + tower->pb[k]);
+            gemm(tower->in[k], wide, rows, x, 1, ldx, delta, wide, NULL, 1, grads + tower->wt[k], wide);
             if (k > 0 || l->net.encoders > 0) {
-                gemm(PUF_SLICE, tower->in_pad[k], tower->out[k], delta, wide, 1, packed + tower->wc[k], tower->in_pad[k],
+                gemm(rows, tower->in_pad[k], tower->out[k], delta, wide, 1, packed + tower->wc[k], tower->in_pad[k],
                      NULL, 0, spare, tower->in_pad[k]);
                 swap(&delta, &spare);
             }
@@ -252,21 +253,21 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
 /* --- the loss ----------------------------------------------------------------------------------------------------------- */
 
 static void net_loss(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
-                     const uint8_t *action_mask, float *sums, float *grads) {
+                     const uint8_t *action_mask, float *sums, float *grads, int32_t rows) {
     float *heads = scratch + l->heads;
-    const float *rows = scratch + l->row;
+    const float *numbers = scratch + l->row;
     float *value_plane = heads + (int64_t)l->logits * PUF_SLICE;
     PUF_ALIGNED(64) float stats[PUF_MAX_HEADS * STATS];
     vf sum_policy = vset(0.0f), sum_value = sum_policy, sum_entropy = sum_policy, sum_kl = sum_policy, sum_clip = sum_policy;
-    for (int32_t row = 0; row < PUF_SLICE; row += VW) {
-        const vf weight = vload(rows + PUF_ROW_WEIGHT * PUF_SLICE + row);
-        const vf advantage = vload(rows + PUF_ROW_ADVANTAGE * PUF_SLICE + row);
-        const vf target = vload(rows + PUF_ROW_TARGET * PUF_SLICE + row);
-        const vf old_value = vload(rows + PUF_ROW_VALUE * PUF_SLICE + row);
+    for (int32_t row = 0; row < rows; row += VW) {
+        const vf weight = vload(numbers + PUF_ROW_WEIGHT * PUF_SLICE + row);
+        const vf advantage = vload(numbers + PUF_ROW_ADVANTAGE * PUF_SLICE + row);
+        const vf target = vload(numbers + PUF_ROW_TARGET * PUF_SLICE + row);
+        const vf old_value = vload(numbers + PUF_ROW_VALUE * PUF_SLICE + row);
         const vf zero = vset(0.0f), one = vset(1.0f);
         vf logprob, entropy;
         evaluate(&l->dist, log_std, heads, action, action_mask, row, &logprob, &entropy, stats);
-        const vf log_ratio = vmin(vset(20.0f), vmax(vset(-20.0f), logprob - vload(rows + PUF_ROW_LOGPROB * PUF_SLICE + row)));
+        const vf log_ratio = vmin(vset(20.0f), vmax(vset(-20.0f), logprob - vload(numbers + PUF_ROW_LOGPROB * PUF_SLICE + row)));
         const vf ratio = vexp(log_ratio);
         const vf clipped = vmin(vmax(ratio, vset(1.0f - c->clip)), vset(1.0f + c->clip));
         const vf plain = ratio * advantage, limited = clipped * advantage;

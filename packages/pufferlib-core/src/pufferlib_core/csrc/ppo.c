@@ -148,9 +148,9 @@ static void load_masks(const minibatch_job *job, const int32_t *index, int64_t f
 }
 
 /* Brings rows first + index of a slice into a scratch: inputs, per-row numbers, actions as planes. Places past `rows` become
- * zero. */
-static void load_slice(const minibatch_job *job, const int32_t *index, int64_t first, int32_t rows, float *scratch,
-                       uint8_t *mask) {
+ * zero; inputs there only up to `pass`, which is as many as the network takes. */
+static void load_slice(const minibatch_job *job, const int32_t *index, int64_t first, int32_t rows, int32_t pass,
+                       float *scratch, uint8_t *mask) {
     const puf_layout *l = &job->ppo->policy->layout;
     float *in = scratch + l->in, *row = scratch + l->row;
     for (int32_t r = 0; r < rows;) { /* rows are shuffled in blocks, so that most come in runs */
@@ -161,7 +161,7 @@ static void load_slice(const minibatch_job *job, const int32_t *index, int64_t f
     }
     if (rows < PUF_SLICE) {
         const size_t rest = (size_t)(PUF_SLICE - rows);
-        puf_zero(in + (int64_t)rows * l->net.obs_size, rest * (size_t)l->net.obs_size * 4);
+        if (pass > rows) { puf_zero(in + (int64_t)rows * l->net.obs_size, (size_t)(pass - rows) * (size_t)l->net.obs_size * 4); }
         for (int32_t p = 0; p < PUF_ROW_COUNT + l->net.action_size; p++) { puf_zero(row + p * PUF_SLICE + rows, rest * 4); }
     }
     if (mask != NULL) { load_masks(job, index, first, rows, mask); }
@@ -178,6 +178,15 @@ static void load_memory(const minibatch_job *job, const int32_t *index, int64_t 
     }
 }
 
+/* Heads and loss take whole vectors of rows: those past `rows` read outputs of 0. */
+static void clear_outputs(const puf_layout *l, int32_t rows, float *scratch) {
+    const int32_t past = (l->vector - rows % l->vector) % l->vector;
+    for (int32_t t = 0; t < l->towers; t++) {
+        const puf_tower *tower = &l->tower[t];
+        puf_zero(scratch + tower->output + (int64_t)rows * tower->read_pad, (size_t)past * (size_t)tower->read_pad * 4);
+    }
+}
+
 /* Adds the gradient of a slice of sequences: forward and loss step by step, then backward from the last. */
 static void slice_gradient(minibatch_job *job, const int32_t *index, int32_t rows, int32_t chunk, int32_t thread) {
     const puf_ppo *ppo = job->ppo;
@@ -189,24 +198,26 @@ static void slice_gradient(minibatch_job *job, const int32_t *index, int32_t row
     float *grads = ppo->chunk_grads + (int64_t)chunk * l->grads;
     float *first = memory ? ppo->unrolled + (int64_t)thread * ppo->steps * l->scratch : puf_policy_scratch(policy, thread);
     float *carried = memory ? ppo->carried + thread * l->carried : NULL;
-    for (int32_t r = 0; memory && r < PUF_SLICE; r++) {
+    const int32_t pass = l->net.encoders > 0 ? PUF_SLICE : rows; /* an encoder's groups of images are whole */
+    for (int32_t r = 0; memory && r < pass; r++) {
         puf_carry_begin(l, first, r, r < rows ? job->batch->carry + index[r] * (int64_t)puf_net_carry(&l->net) : NULL);
     }
     for (int32_t t = 0; t < ppo->steps; t++) {
         float *scratch = first + t * l->scratch;
-        load_slice(job, index, t * job->stride, rows, scratch, use_mask);
-        policy->kernels->forward(l, policy->packed, scratch, PUF_SLICE);
+        load_slice(job, index, t * job->stride, rows, pass, scratch, use_mask);
+        clear_outputs(l, pass, scratch);
+        policy->kernels->forward(l, policy->packed, scratch, pass);
         policy->kernels->loss(l, &job->loss, policy->log_std, scratch, scratch + l->row + PUF_ROW_COUNT * PUF_SLICE,
-                              use_mask, job->sums[chunk], grads);
+                              use_mask, job->sums[chunk], grads, pass);
         if (memory) { load_memory(job, index, t * job->stride, rows, scratch); }
-        if (t + 1 < ppo->steps) { puf_carry_next(l, scratch, scratch + l->scratch); }
+        if (t + 1 < ppo->steps) { puf_carry_next(l, scratch, pass, scratch + l->scratch); }
     }
     if (memory) { puf_zero(carried, (size_t)l->carried * 4); }
     for (int32_t t = ppo->steps - 1; t >= 0; t--) {
-        policy->kernels->backward(l, policy->packed, first + t * l->scratch, carried, grads);
+        policy->kernels->backward(l, policy->packed, first + t * l->scratch, carried, grads, pass);
         if (memory && t % GRADIENT_STEPS == 0) {
             const int32_t steps = ppo->steps - t < GRADIENT_STEPS ? ppo->steps - t : GRADIENT_STEPS;
-            policy->kernels->core_gradients(l, first + t * l->scratch, steps, grads);
+            policy->kernels->core_gradients(l, first + t * l->scratch, pass, steps, grads);
         }
     }
 }

@@ -242,15 +242,18 @@ typedef struct puf_net_kernels {
     /* The inputs of the first `rows` rows are in scratch + l->in (and what cores remember in their `before`), results in
      * scratch + l->heads; what other rows hold has no meaning. */
     void (*forward)(const puf_layout *l, const float *packed, float *scratch, int32_t rows);
-    /* Deltas are in scratch + l->heads, of all PUF_SLICE rows, as they came from forward; adds to the packed gradients.
+    /* Deltas are in scratch + l->heads, of as many rows as forward got; adds to the packed gradients. With encoders rows must be
+     * PUF_SLICE.
      * carried (l->carried): deltas of what the next row starts with, overwritten with those of what this one started with;
      * NULL without a core. */
-    void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads);
+    void (*backward)(const puf_layout *l, const float *packed, float *scratch, float *carried, float *grads,
+                     int32_t rows);
     /* With a core: what backward leaves of the gradients, for `steps` scratches that lie one after the other. */
-    void (*core_gradients)(const puf_layout *l, const float *scratch, int32_t steps, float *grads);
-    /* Heads to deltas. action: planes (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
+    void (*core_gradients)(const puf_layout *l, const float *scratch, int32_t rows, int32_t steps, float *grads);
+    /* Heads to deltas, of `rows` rows rounded up to whole vectors: those past `rows` must be finite and weigh 0. action: planes
+     * (components, PUF_SLICE) of words; adds to sums and grads[grad_log_std]. */
     void (*loss)(const puf_layout *l, const puf_loss_config *c, const float *log_std, float *scratch, const void *action,
-                 const uint8_t *action_mask, float *sums, float *grads);
+                 const uint8_t *action_mask, float *sums, float *grads, int32_t rows);
     void (*add)(float *into, const float *from, int64_t n);
 } puf_net_kernels;
 
@@ -270,11 +273,11 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
 void puf_core_shapes(const puf_layout *l, puf_tower *tower, int32_t part);
 /* Row r of a scratch starts with this carry; without one (NULL) with zeros. */
 void puf_carry_begin(const puf_layout *l, float *scratch, int32_t r, const float *carry);
-/* The rows of a scratch start with those of carry (rows, puf_net_carry), the rows up to PUF_SLICE with zeros. */
+/* The rows of a scratch start with those of carry (rows, puf_net_carry). */
 void puf_carry_load(const puf_layout *l, const float *carry, int32_t rows, float *scratch);
 /* What row r of a scratch hands on. */
 void puf_carry_end(const puf_layout *l, const float *scratch, int32_t r, float *carry);
-/* The rows of the next step's scratch start with what becomes of those of this one, by its l->memory. */
-void puf_carry_next(const puf_layout *l, const float *scratch, float *next);
+/* The first `rows` rows of the next step's scratch start with what becomes of those of this one, by its l->memory. */
+void puf_carry_next(const puf_layout *l, const float *scratch, int32_t rows, float *next);
 
 #endif
