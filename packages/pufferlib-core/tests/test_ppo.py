@@ -98,8 +98,11 @@ def make_batch(spec, rows, seed=0, masked=False):
             "advantage": f4(), "target": f4(), "value": f4(), "valid": np.ones(rows, np.uint8)}  # fmt: skip
 
 
-def gradient(spec, config, params, batch, index, threads=1):
-    """Loss parts and gradient by the core; with a memory, `index` names environments of batch["steps"] rows each."""
+def gradient(spec, config, params, batch, index, threads=1, spoilt=None):
+    """Loss parts and gradient by the core; with a memory, `index` names environments of batch["steps"] rows each.
+
+    `spoilt` names those of a gradient by the same memory before, which failed because its parameters were not finite.
+    """
     rows, steps = len(batch["obs"]), batch.get("steps", 1)
     pool = native.Pool(threads)
     policy = NATIVE.NativePolicy(spec, params, None, pool)
@@ -124,12 +127,17 @@ def gradient(spec, config, params, batch, index, threads=1):
         setattr(c, name, getattr(config, name))
     c.minibatch = rows
     grads, metrics = np.zeros(spec.params, np.float32), ffi.new("puf_ppo_metrics *")
-    index = index.astype(np.int32)
-    status = lib.puf_ppo_gradient(
-        handle[0], pool.exec, c, b, ffi.from_buffer("int32_t[]", index), len(index), ffi.from_buffer("float[]", params),
-        ffi.from_buffer("float[]", grads), metrics,
-    )  # fmt: skip
-    native.check(status, "gradient")
+
+    def run(index, params):
+        index = index.astype(np.int32)
+        return lib.puf_ppo_gradient(
+            handle[0], pool.exec, c, b, ffi.from_buffer("int32_t[]", index), len(index), ffi.from_buffer("float[]", params),
+            ffi.from_buffer("float[]", grads), metrics,
+        )  # fmt: skip
+
+    if spoilt is not None:
+        assert run(spoilt, np.full_like(params, np.nan)) == lib.PUF_ENONFINITE
+    native.check(run(index, params), "gradient")
     return grads, metrics
 
 

@@ -155,6 +155,15 @@ def test_threads_and_what_rows_that_are_not_valid_hold_change_no_bit(case, isa):
     assert gradient(spec, config, params, batch, index, threads=2)[0].tobytes() == one.tobytes()
 
 
+@pytest.mark.parametrize("case", ["lstm", "gru, several panels"])
+def test_fewer_sequences_than_a_vector_has_rows_see_nothing_of_those_before(case, isa):
+    spec = make_spec("multi", **CASES[case])
+    params, config, batch = random_params(spec), PPOConfig(horizon=T), make_sequences(spec, masked=True)
+    for few in (1, 3, 17):
+        fresh, _ = gradient(spec, config, params, batch, np.arange(few))
+        assert gradient(spec, config, params, batch, np.arange(few), spoilt=np.arange(32))[0].tobytes() == fresh.tobytes()
+
+
 @pytest.mark.parametrize("case", ["lstm", "gru"])
 def test_an_end_cuts_the_sequence(case):
     """What came before the end of an episode does not change the gradient of what follows, and has none from it."""

@@ -17,7 +17,7 @@ void puf_core_shapes(const puf_layout *l, puf_tower *tower, int32_t part) {
     for (int32_t i = 0; i < puf_net_tensors(&l->net); i++) {
         puf_tensor t;
         puf_net_tensor(&l->net, i, &t);
-        if (t.part == part && t.encoder == -2) { *(t.bias ? &core->b : &w[t.layer]) = t.offset; }
+        if (t.part == part && t.encoder == PUF_OWN_CORE) { *(t.bias ? &core->b : &w[t.layer]) = t.offset; }
     }
     const puf_product inputs = {.in = tower->out[last], .in_pad = tower->out_pad[last], .count = core->gates, .w = w[0]};
     const puf_product state = {.in = size, .in_pad = core->size_pad, .count = lstm ? 4 : 2, .w = w[1]};

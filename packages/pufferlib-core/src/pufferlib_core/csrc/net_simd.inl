@@ -221,7 +221,8 @@ static void net_backward(const puf_layout *l, const float *packed, float *scratc
         const puf_tower *tower = &l->tower[t];
         const int32_t last = tower->layers - 1, pad = tower->read_pad;
         const float *heads = scratch + l->heads + (int64_t)tower->head_first * PUF_SLICE;
-        float *delta = scratch + tower->delta[0], *spare = scratch + tower->delta[1];
+        float *work = tower->core.size > 0 ? carried : scratch; /* one place for all steps stays in the cache */
+        float *delta = work + tower->delta[0], *spare = work + tower->delta[1];
         gemm(tower->head_rows, pad, rows, heads, PUF_SLICE, 1, scratch + tower->output, pad, NULL, 1, grads + tower->head,
              pad);
         for (int32_t r = 0; r < tower->head_rows; r++) {

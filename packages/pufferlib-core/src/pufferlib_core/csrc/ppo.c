@@ -8,7 +8,7 @@
 enum {
     MAX_CHUNKS = 16,
     MIN_CHUNK_ROWS = 128, /* fewer, and clearing and adding gradients costs more than a thread gains */
-    GRADIENT_STEPS = 8,   /* of a sequence whose gradients of a core's weights are taken together */
+    GRADIENT_STEPS = 4,   /* of a sequence whose gradients of a core's weights are taken together: they stay in the second cache */
     ADD_RANGE = 2048      /* numbers of one task of the sum over chunks */
 };
 

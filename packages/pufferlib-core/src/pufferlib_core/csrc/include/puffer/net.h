@@ -60,13 +60,14 @@ typedef struct {
     int32_t action_n[32];   /* choices of component k < K */
 } puf_net;
 
+enum { PUF_OWN_LAYERS = -1, PUF_OWN_CORE = -2 }; /* puf_tensor.encoder */
 /* One tensor of the flat vector. */
 typedef struct {
     int64_t offset; /* of its first number */
     int32_t rows;
     int32_t cols;    /* of a convolution: channels * kernel * kernel */
     int32_t part;    /* 0 trunk, 1 actor, 2 critic, 3 policy head, 4 value head, 5 log_std */
-    int32_t encoder; /* of a trunk, actor or critic; -1: its own layers, -2: its core */
+    int32_t encoder; /* of a trunk, actor or critic; PUF_OWN_LAYERS or PUF_OWN_CORE */
     int32_t layer;   /* of an encoder, trunk, actor or critic; of a core: 0 input, 1 state */
     int32_t bias;    /* 1 for a bias */
     int32_t hidden;  /* 1 for a matrix of a trunk, actor or critic: what Muon serves (muon.h) */
@@ -171,7 +172,7 @@ typedef struct {
     int64_t wc[PUF_MAX_LAYERS];                        /* packed: (out, in_pad), for the backward pass; not for layer 0 without encoders */
     int64_t pb[PUF_MAX_LAYERS];                        /* packed: (out_pad) */
     int64_t act[PUF_MAX_LAYERS];                       /* scratch: activations (PUF_SLICE, out_pad) */
-    int64_t delta[2];                                  /* scratch: two buffers (PUF_SLICE, widest out_pad) */
+    int64_t delta[2];                                  /* two buffers (PUF_SLICE, widest out_pad): scratch, or carried with a core */
     int32_t head_first, head_rows;                     /* rows of the plane block this tower writes */
     puf_recurrent core;                                /* size 0: none */
     int32_t read, read_pad;                            /* numbers that a head reads */
@@ -195,7 +196,7 @@ typedef struct {
     int64_t grad_log_std;
     int64_t in, heads, row; /* scratch: inputs (PUF_SLICE, obs_size), head planes (logits + 1, PUF_SLICE), per-row numbers */
     int64_t memory;      /* scratch: what becomes of each row's carry (PUF_SLICE) bytes, puf_memory */
-    int64_t carried;     /* floats of the deltas of what is handed on, of all towers; 0 without a core */
+    int64_t carried;     /* floats of all steps' deltas, what is handed on and two buffers of each tower; 0 without a core */
     int64_t scratch;     /* floats for each task */
 } puf_layout;
 
