@@ -22,7 +22,8 @@ def layers(reads: int, hidden: tuple[int, ...]) -> Callable[[Any], Any]:
     for wide in hidden:
         modules += [nn.Linear(reads, wide), nn.Tanh()]
         reads = wide
-    return nn.Sequential(*modules, nn.Linear(reads, ACTIONS + 1))
+    network: Callable[[Any], Any] = nn.Sequential(*modules, nn.Linear(reads, ACTIONS + 1))
+    return network
 
 
 def main() -> None:
