@@ -67,6 +67,13 @@ class Doubled(NATIVE.NativeEngine):
         return super().descend(segment, advantage, target + np.float32(0.1), **options)
 
 
+class Tilted(NATIVE.NativeEngine):
+    """A gradient that is not that of the losses it tells."""
+
+    def descend(self, segment, advantage, target, *, coefficients, **options):
+        return super().descend(segment, advantage, target, coefficients=coefficients._replace(kl=3.0), **options)
+
+
 class Curious(NATIVE.NativeEngine):
     """Learns from rows that are not valid."""
 
@@ -104,6 +111,7 @@ class Stale(NATIVE.NativeEngine):
         (Biased, "Outputs, values and what is handed on.*the value is off by"),
         (Unnumbered, "Actions are those.*depends on the rows"),
         (Doubled, "Losses and the gradient.*value_loss is off by"),
+        (Tilted, "Losses and the gradient.*is off central differences by"),
         (Curious, "What rows that are not valid hold changes nothing.*depends on them"),
         (Sharing, "A collector acts as the engine did.*changes"),
         (Stale, "A collector acts as the engine did.*after it was loaded again"),

@@ -20,6 +20,8 @@ from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, Rows, T,
 
 FORWARD = 1e-5  # of the largest output
 COSINE = 0.99999  # between gradients
+SLOPE = float(np.sqrt(2 * (1 - COSINE)))  # of the length of a gradient: an error across it that the cosine allows
+DIRECTIONS = 4  # for each tensor; central differences along every parameter alone would take seconds
 LOSS = 1e-4
 
 
@@ -122,14 +124,12 @@ def _check_gradient(trial: Trial) -> None:
     """Losses and the gradient are those of the formulas, and so is the first step of the optimiser."""
     case, config = trial.case, trial.case.whole()
     oracle, rows = Oracle(case), make_rows(case)
-    expected = oracle.gradient(rows, config)
     found, losses = trial.gradient(rows)
     _, parts = oracle.loss(rows, config)
     for part, value in parts.items():
         _near(value, losses[part], LOSS, part)
-    _near(np.linalg.norm(expected), losses["grad_norm"], LOSS, "grad_norm")
-    angle = cosine(expected, found)
-    assert angle > COSINE, f"the cosine between the gradient and central differences is {angle:.7f}"
+    _near(np.linalg.norm(found), losses["grad_norm"], LOSS, "grad_norm")
+    _check_slopes(oracle, found, rows)
     engine, state = trial.engine(config)
     trial.descend(engine, rows, importance=rows.importance)
     engine.pull()
@@ -150,6 +150,20 @@ def _first_step(case: Case, config: PPOConfig, gradient: Array) -> Array:
             rest = {"beta1": config.beta1, "beta2": config.beta2, "epsilon": config.epsilon}
             to[name][...] = adam(zero, grad, zero, zero, step=1, rate=rate, **rest, xp=xp)[0]
     return moved
+
+
+def _check_slopes(oracle: Oracle, found: Array, rows: Rows) -> None:
+    """Along normal directions the mean square of an error is the square of its length, tensor by tensor."""
+    rng, config, first, squares = np.random.default_rng(2), oracle.case.whole(), 0, 0.0
+    for tensor in oracle.spec.tensors():
+        part = slice(first, first + int(np.prod(tensor.shape)))
+        first = part.stop
+        for _ in range(DIRECTIONS):
+            direction = np.zeros_like(oracle.params)
+            direction[part] = rng.normal(size=part.stop - part.start)
+            squares += (oracle.slope(direction, rows, config) - float(found @ direction)) ** 2 / DIRECTIONS
+    error = float(np.sqrt(squares) / np.linalg.norm(found))
+    assert error < SLOPE, f"the gradient is off central differences by {error:.2g} of its length, allowed are {SLOPE:.2g}"
 
 
 def _check_order(trial: Trial) -> None:

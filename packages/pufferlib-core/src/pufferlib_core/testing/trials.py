@@ -161,17 +161,17 @@ class Oracle:
         )
         return float(total), {name: float(part) for name, part in parts.items()}
 
-    def gradient(self, rows: Rows, config: PPOConfig, size: float = 1e-5) -> Array:
-        """The gradient of the loss by central differences, float64 (params,)."""
-        found = np.empty_like(self.params)
-        for i in range(len(found)):
-            kept = self.params[i]
-            sides = []
-            for self.params[i] in (kept + size, kept - size):
-                sides.append(self.loss(rows, config)[0])
-            self.params[i] = kept
-            found[i] = (sides[0] - sides[1]) / (2 * size)
-        return found
+    def gradient(self, rows: Rows, config: PPOConfig) -> Array:
+        """The gradient of the loss by central differences, float64 (params,); it takes seconds."""
+        return np.array([self.slope(direction, rows, config) for direction in np.eye(len(self.params))])
+
+    def slope(self, direction: Array, rows: Rows, config: PPOConfig, size: float = 1e-6) -> float:
+        """The derivative of the loss along a direction (params,) by a central difference."""
+        kept, sides = self.params, []
+        for self.params in (kept + size * direction, kept - size * direction):
+            sides.append(self.loss(rows, config)[0])
+        self.params = kept
+        return (sides[0] - sides[1]) / (2 * size)
 
 
 def make_rows(case: Case, valid: float = 0.8) -> Rows:
