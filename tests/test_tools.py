@@ -85,3 +85,10 @@ def test_a_gate_that_does_not_exist_is_named():
     )
     assert done.returncode == 2
     assert "no such gate: nonsense" in done.stderr
+
+
+def test_files_that_the_serial_gate_leaves_out_exist(load):
+    check = load("tools", "check")
+    files = {path.stem.removeprefix("test_") for path in ROOT.glob("packages/*/tests/test_*.py")}
+    assert files >= check.UNTOUCHED | check.EVERY_ISA
+    assert "packages/pufferlib-core/tests/test_ppo.py" in check.serial_tests()

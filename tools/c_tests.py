@@ -1,5 +1,7 @@
 """Compiles and runs the C tests: plain, under ASan + UBSan, ThreadSanitizer and valgrind, with clang, and for coverage.
 
+valgrind runs the objects of `plain`, what is shipped; ThreadSanitizer only the programs that start threads.
+
 Every `csrc/tests/*.c` of core and envs is one program (0 = passed), linked with all C files of both packages. Objects
 are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing. The
 mode `gcov` starts afresh each time, prints what these tests alone cover, and leaves pages in build/c_tests/gcov/report.
@@ -43,6 +45,13 @@ class Mode:
     name: str
     compiler: str
     flags: list[str]
+    objects: str = ""  # mode whose objects it shares; its own unless told
+    only: str = ""  # text of the programs that mean anything in this mode
+
+    @property
+    def folder(self) -> Path:
+        """Where its objects are."""
+        return BUILD / (self.objects or self.name)
 
 
 def product_flags() -> list[str]:
@@ -58,16 +67,16 @@ def product_flags() -> list[str]:
 
 def modes() -> list[Mode]:
     """The modes this machine can run; gcc is needed, clang is used where it is installed."""
-    product = [*product_flags(), *STRICT]
+    product = [*product_flags(), "-g", *STRICT]
     undefined = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     found = [
         Mode("plain", "gcc", product),
         Mode("asan+ubsan", "gcc", [*SANITIZED, *undefined]),
-        Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"]),
+        Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"], only="puf_pool_start"),
         Mode("gcov", "gcc", [*SANITIZED, "--coverage", "-fprofile-update=atomic"]),
     ]
     if shutil.which("valgrind"):
-        found.append(Mode("valgrind", "gcc", SANITIZED))
+        found.append(Mode("valgrind", "gcc", product, objects="plain"))
     if shutil.which("clang"):  # plain only: Debian's clang 14 comes without sanitizer runtimes
         found.append(Mode("clang", "clang", product))
     return found
@@ -106,7 +115,7 @@ def compile_object(mode: Mode, source: Path, common: bytes) -> tuple[Path, str]:
     """The object of one source, from the cache where nothing changed; a text if it does not compile."""
     name = "_".join(source.relative_to(ROOT / "packages").with_suffix("").parts)
     key = hashlib.sha256(common + source.read_bytes()).hexdigest()[:24]
-    target = BUILD / mode.name / f"{name}-{key}.o"
+    target = mode.folder / f"{name}-{key}.o"
     if target.exists():
         return target, ""
     partial = target.with_suffix(f".{os.getpid()}.tmp.o")
@@ -133,7 +142,8 @@ def link_and_run(mode: Mode, test: Path, objects: list[Path], own: Path, prefix:
     status, output = run([mode.compiler, *mode.flags, *map(str, [own, *objects]), "-lm", "-o", str(program)])
     if status == 0:
         wrap = {"tsan": prefix, "valgrind": MEMCHECK}.get(mode.name, [])
-        status, output = run([*wrap, str(program)], timeout=TIMEOUT)
+        brief = ["brief"] if mode.name == "valgrind" else []  # each program takes it or leaves it
+        status, output = run([*wrap, str(program), *brief], timeout=TIMEOUT)
     program.unlink(missing_ok=True)
     return label, status == 0, output if status == 0 else f"{output}\nexit status {status}"
 
@@ -150,9 +160,10 @@ def coverage_report(folder: Path) -> int:
 
 def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verbose: bool) -> int:
     """Compiles everything in one mode and runs each test; returns the number of failures."""
+    tests = [test for test in tests if mode.only in test.read_text()]
     if mode.name == "gcov":
-        shutil.rmtree(BUILD / mode.name, ignore_errors=True)  # counters of earlier runs would add up
-    (BUILD / mode.name).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(mode.folder, ignore_errors=True)  # counters of earlier runs would add up
+    mode.folder.mkdir(parents=True, exist_ok=True)
     version = run([mode.compiler, "--version"])[1]
     common = repr((version, mode.flags, [str(Path(flag[2:]).relative_to(ROOT)) for flag in INCLUDES])).encode()
     common += headers_digest()
@@ -175,7 +186,7 @@ def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verb
         print(f"{'ok  ' if passed else 'FAIL'}  {label}", flush=True)
         if output.strip() and (verbose or not passed):
             print(output.rstrip())
-    return failures + (coverage_report(BUILD / mode.name) if mode.name == "gcov" else 0)
+    return failures + (coverage_report(mode.folder) if mode.name == "gcov" else 0)
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ FLAGS = [
     "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fno-math-errno",
     "-fno-trapping-math", "-fno-wrapv", *(f"-I{path}" for path in (CORE / "include", CORE, CORE / "tests", ENVS)),
 ]  # fmt: skip
+UNRUN = ["-O0"]  # after FLAGS: what is only built needs no optimisation
 ZIG = [sys.executable, "-m", "ziglang", "cc", "-Wno-pass-failed"]
 TARGETS = {  # name: (compiler, emulator, the instruction set that must be in use)
     "aarch64": ([*ZIG, "-target", "aarch64-linux-musl"], ["qemu-aarch64"], "neon"),
@@ -37,12 +38,12 @@ LINKED = {  # built and linked, not run: there is nothing to run them on
 }
 
 
-def compile_objects(compiler: list[str], folder: Path) -> list[str]:
+def compile_objects(compiler: list[str], folder: Path, *more: str) -> list[str]:
     """Every C file of core and environments."""
 
     def one(source: Path) -> str:
         out = folder / f"{source.stem}.o"
-        subprocess.run([*compiler, *FLAGS, "-c", source, "-o", out], check=True)
+        subprocess.run([*compiler, *FLAGS, *more, "-c", source, "-o", out], check=True)
         return str(out)
 
     with ThreadPoolExecutor(2) as workers:
@@ -102,7 +103,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             names = sorted(path.stem for path in GOLDEN.glob("*.json"))
-            link(compiler, PROGRAM, compile_objects(compiler, folder), folder, environments(names))
+            link(compiler, PROGRAM, compile_objects(compiler, folder, *UNRUN), folder, environments(names), *UNRUN)
         print(f"ok    {name}: builds and links", flush=True)
     return 0
 

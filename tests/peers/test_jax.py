@@ -196,6 +196,7 @@ def test_a_change_of_back_end_amid_a_run_takes_the_moments_along(separate):
         np.testing.assert_allclose(ours[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_cartpole_is_learnt_evaluated_and_continued_on_the_other_back_end(tmp_path):
     check_cartpole("jax", tmp_path)
 
