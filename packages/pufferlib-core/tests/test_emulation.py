@@ -32,7 +32,7 @@ nested = st.recursive(
     ),
     max_leaves=12,
 )
-many = settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+many = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 def batch(tree: SpaceTree, n: int, seed: int):

@@ -397,7 +397,7 @@ def test_a_trained_player_beats_a_random_one_at_tic_tac_toe(tmp_path):
     check_env(spec, steps=30, num_envs=2)
     options = {"train": {"num_envs": 32}, "ppo": {"horizon": 32, "minibatch": 512, "learning_rate": 2e-3, "gamma": 1.0,
                                                   "entropy_coef": 0.1}}  # fmt: skip
-    run = train(name, timesteps=32 * 2 * 32 * 60, options=options, out=str(tmp_path))
+    run = train(name, timesteps=32 * 2 * 32 * 40, options=options, out=str(tmp_path))
     policy, rng = load_policy(run.checkpoint), np.random.default_rng(0)
     vec = vectorize(spec, num_envs=100, seed=5)
     step = vec.reset()
