@@ -202,7 +202,7 @@ def test_cartpole_is_learnt_evaluated_and_continued_on_the_other_back_end(tmp_pa
 
 
 def test_a_resumed_run_goes_on_within_tolerance_and_says_so(tmp_path):
-    options = {"policy": {"normalize_obs": True, "core": "gru", "core_size": 8}}
+    options = {"policy": {"normalize_obs": True, "core": "gru", "core_size": 8}, "ppo": {"horizon": 16, "epochs": 2}}
     whole = train("pendulum", backend="jax", timesteps=20_000, checkpoint_every=8_000, options=options, out=str(tmp_path))
     first = min((whole.run_dir / "checkpoints").iterdir())
     manifest = load_checkpoint(first).manifest
