@@ -28,7 +28,8 @@ BUILD = ROOT / "build/c_tests"
 INCLUDES = [f"-I{path}" for path in (TREES[0] / "include", *TREES, *(tree / "tests" for tree in TREES))]
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SANITIZED = ["-std=c11", "-ffp-contract=off", "-pthread", "-O1", "-g", "-fno-omit-frame-pointer", *STRICT]
-MEMCHECK = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full"]
+# Fair: a thread that waits for another one lets it go on.
+MEMCHECK = ["valgrind", "--quiet", "--fair-sched=yes", "--error-exitcode=9", "--leak-check=full"]
 COVERED = 88  # percent of the C lines that the C tests must reach; instruction sets that are not here count as missed
 TIMEOUT = 480  # seconds for one program; ThreadSanitizer on a shared core is slow
 REPORTS = {
