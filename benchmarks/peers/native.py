@@ -25,7 +25,10 @@ def simulate(num_envs: int, cores: int, steps_per_call: int) -> dict[str, float]
     return best_rate(steps if steps_per_call == 1 else lambda: vec.run(actions, segment), actions.size)
 
 
-def ppo(settings: dict[str, Any] | None, cores: int, seed: int, seconds: float, to_goal: bool) -> dict[str, Any]:
+def ppo(
+    settings: dict[str, Any] | None, cores: int, seed: int, seconds: float, to_goal: bool, backend: str = "native",
+    backend_options: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Trains with the given settings, or with the preset."""
     clock = Clock(seconds, to_goal)
 
@@ -41,7 +44,9 @@ def ppo(settings: dict[str, Any] | None, cores: int, seed: int, seconds: float, 
         options = {"train": train, "ppo": ppo_options, "policy": {"hidden": [64, 64], "separate": True}}
     with tempfile.TemporaryDirectory() as out:
         clock.start()
-        puffer.train("cartpole", seed=seed, options=options, out=out, callbacks=[after_update])
+        puffer.train(
+            "cartpole", seed=seed, backend=backend, options=options | (backend_options or {}), out=out, callbacks=[after_update]
+        )
     return clock.result()
 
 

@@ -185,13 +185,22 @@ class _Group:
         return features if tree.direct else tree.features(self._own.obs[t], features)
 
     def _check_finite(self, values: Array, what: str, first: int) -> None:
-        if np.isfinite(values).all():
-            return
-        env = first + int(np.argwhere(~np.isfinite(values))[0][0])
-        raise NonFiniteError(
-            f"{self._vec.spec.name}: NaN or infinity in the {what} of environment {env} at row {self.t} of the segment, "
-            f"environment step {self._first_step + self.t}"
-        )
+        check_finite(values, what, self._vec.spec.name, first, self.t, self._first_step)
+
+
+def check_finite(values: Array, what: str, name: str, first: int, t: int, first_step: int) -> None:
+    """Refuses NaN and infinity in a row of a segment, (n, ...), whose first environment is `first`.
+
+    Raises:
+        NonFiniteError: saying where.
+    """
+    if np.isfinite(values).all():
+        return
+    env = first + int(np.argwhere(~np.isfinite(values))[0][0])
+    raise NonFiniteError(
+        f"{name}: NaN or infinity in the {what} of environment {env} at row {t} of the segment, "
+        f"environment step {first_step + t}"
+    )
 
 
 def _link(segment: Segment, t: int, value: Array) -> None:

@@ -76,6 +76,29 @@ class PopulationEnv(BatchEnv, Protocol):
     present: npt.NDArray[np.bool_]  # (rows,) who is there after the last reset, step or `set_state`
 
 
+class DeviceEnv(Protocol):
+    """The rules of a C table once more, as pure functions of arrays, for back ends that compile them with policy and update.
+
+    A state is a dictionary of arrays, one row for each environment. Time limit, statistics, streams and autoreset are kept
+    around it. `xp` is an array namespace: numpy, or jax.numpy where it is traced.
+    """
+
+    fields: tuple[tuple[Any, ...], ...]  # the C state before its `puf_rng`, in its order, as for `np.dtype`
+    draws: int  # blocks of two random words that a reset takes
+
+    def reset(self, words: Any, *, xp: Any) -> dict[str, Any]:
+        """States of new episodes, from uint32 (2 * draws, N); `ops.noise` makes numbers of such words."""
+
+    def observe(self, state: Mapping[str, Any], *, xp: Any) -> Any:
+        """Observations, float32 (N, numbers)."""
+
+    def step(self, state: Mapping[str, Any], action: Any, *, xp: Any) -> tuple[dict[str, Any], Any, Any]:
+        """The next states, rewards float32 (N,) and who has terminated, bool (N,).
+
+        Actions are int32 (N,) or (N, K), or float32 (N, A), which may lie outside the bounds of their Box.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
     """An environment as others see it; it comes as exactly one of a C table, a batch or a factory.
@@ -83,6 +106,7 @@ class EnvSpec:
     `table(isa)` gives the address of its C function table (puffer/env.h) for an instruction set.
     `batch(num_envs, seed)` makes a `BatchEnv`, whose only randomness comes from the seed sequence.
     `factory()` makes one environment with the interface of Gymnasium.
+    Beside a table, `device()` may give the same rules for devices.
 
     Raises:
         EnvError: if it has none of them, or several.
@@ -99,6 +123,7 @@ class EnvSpec:
     table: Callable[[int], int] | None = None
     batch: Callable[[int, np.random.SeedSequence], BatchEnv] | None = None
     factory: Callable[[], Any] | None = None
+    device: Callable[[], DeviceEnv] | None = None  # the rules of `table` for devices; None: it has no such form
     preset: Mapping[str, Any] = field(default_factory=dict)  # settings that solve it without flags
     render_ansi: Callable[[Any], str] | None = None  # of one observation
     render_rgb: Callable[[Any], ByteArray] | None = None  # (height, width, 3)
@@ -116,6 +141,8 @@ class EnvSpec:
             raise EnvError(f"{self.name}: turns=True is for an environment without a C table")
         if self.table is not None and isinstance(self.action_space, Mixed):
             raise EnvError(f"{self.name}: actions of a C table are choices or numbers, not both, got {self.action_space}")
+        if self.device is not None and self.table is None:
+            raise EnvError(f"{self.name}: a form for devices stands beside a C table, whose states it has")
         if self.masks and (self.table is not None or isinstance(self.action_space, Box)):
             raise EnvError(f"{self.name}: masks=True is for choices of an environment without a C table")
         if self.autoreset and self.max_episode_steps:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
-from pufferlib_core.traits import EnvSpec, configurable
+from pufferlib_core.traits import DeviceEnv, EnvSpec, configurable
 
 
 def native_env(name: str, *, config: Any, shape: Callable[[Any], dict[str, Any]], **fixed: Any) -> EnvSpec:
@@ -32,6 +33,16 @@ def table(name: str) -> Callable[[int], int]:
         return int(ffi.cast("uintptr_t", getattr(lib, f"puf_env_table_{name}")(isa)))
 
     return address
+
+
+def device(name: str, config: Any) -> Callable[[], DeviceEnv]:
+    """What makes the form for devices of an environment with these settings, `pufferlib_envs.device.<name>.Rules(config)`."""
+
+    def rules() -> DeviceEnv:
+        made: DeviceEnv = importlib.import_module(f"pufferlib_envs.device.{name}").Rules(config)
+        return made
+
+    return rules
 
 
 def c_config(name: str, config: Any) -> bytes:

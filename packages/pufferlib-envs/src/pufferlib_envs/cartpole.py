@@ -10,7 +10,7 @@ from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.traits import ByteArray, FloatArray, Keys
 
-from pufferlib_envs._spec import native_env
+from pufferlib_envs._spec import device, native_env
 
 X_LIMIT, THETA_LIMIT = 2.4, 12 * 2 * math.pi / 360
 
@@ -68,7 +68,11 @@ def render_rgb(obs: FloatArray) -> ByteArray:
 
 def _shape(config: CartPoleConfig) -> dict[str, Any]:
     bound = [2 * config.x_limit, math.inf, 2 * config.theta_limit, math.inf][:: 1 if config.velocities else 2]
-    return {"obs_space": Box([-b for b in bound], bound), "max_episode_steps": config.max_steps}
+    return {
+        "obs_space": Box([-b for b in bound], bound),
+        "max_episode_steps": config.max_steps,
+        "device": device("cartpole", config),
+    }
 
 
 SPEC = native_env(

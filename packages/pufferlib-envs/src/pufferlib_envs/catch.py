@@ -9,7 +9,7 @@ from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.traits import FloatArray, Keys
 
-from pufferlib_envs._spec import native_env
+from pufferlib_envs._spec import device, native_env
 from pufferlib_envs.boards import board_ansi, board_rgb
 
 
@@ -33,6 +33,7 @@ def _shape(config: CatchConfig) -> dict[str, Any]:
 
     return {
         "obs_space": Box(0.0, 1.0, board),
+        "device": device("catch", config),
         "render_ansi": lambda obs: ansi(marked(obs)),
         "render_rgb": lambda obs: rgb(marked(obs)),
     }

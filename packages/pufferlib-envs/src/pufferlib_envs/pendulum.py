@@ -10,7 +10,7 @@ from pufferlib_core.config import option
 from pufferlib_core.spaces import Box
 from pufferlib_core.traits import ByteArray, FloatArray, Keys
 
-from pufferlib_envs._spec import native_env
+from pufferlib_envs._spec import device, native_env
 
 
 def render_ansi(obs: FloatArray) -> str:
@@ -56,6 +56,7 @@ def _shape(config: PendulumConfig) -> dict[str, Any]:
         "obs_space": Box([-1.0, -1.0, -config.max_speed], [1.0, 1.0, config.max_speed]),
         "action_space": Box(-config.max_torque, config.max_torque, (1,)),
         "max_episode_steps": config.max_steps,
+        "device": device("pendulum", config),
     }
 
 

@@ -9,7 +9,7 @@ from pufferlib_core.config import option
 from pufferlib_core.spaces import Box, Discrete
 from pufferlib_core.traits import Keys
 
-from pufferlib_envs._spec import native_env
+from pufferlib_envs._spec import device, native_env
 from pufferlib_envs.boards import board_ansi, board_rgb
 
 
@@ -25,6 +25,7 @@ def _shape(config: SquaredConfig) -> dict[str, Any]:
     return {
         "obs_space": Box(-1.0, 1.0, (side * side,)),
         "max_episode_steps": 4 * config.distance,
+        "device": device("squared", config),
         "render_ansi": board_ansi(side, side, {1: "x", -1: "@"}),
         "render_rgb": board_rgb(side, side, {1: (52, 168, 83), -1: (66, 133, 244)}),
     }

@@ -25,6 +25,7 @@ class AlgorithmSpec:
         init(engine, policy_spec, config, *, num_envs, seed) -> state
         targets(state, segment, config) -> named arrays               what the losses aim at
         update(engine, state, segment, config, *, fraction) -> state, metrics
+        prepare(engine, state, config, *, fraction)                   called before the segment of that update is collected
     """
 
     name: str
@@ -34,6 +35,7 @@ class AlgorithmSpec:
     init: Callable[..., State]
     targets: Callable[..., dict[str, npt.NDArray[Any]]]
     update: Callable[..., tuple[State, dict[str, float]]]
+    prepare: Callable[..., None] | None = None
     description: str = ""
     # Why it cannot learn from what an older policy collected, given its settings; empty: it can (`Segment.version`).
     synchronous: Callable[[Any], str] = lambda _config: "this algorithm learns only from what its current policy collected"

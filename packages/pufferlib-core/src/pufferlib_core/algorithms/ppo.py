@@ -18,6 +18,7 @@ from pufferlib_core.ops.distributions import kl, mixed
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.ops.priorities import draw, importance, probabilities
+from pufferlib_core.ops.returns import discounted_row
 from pufferlib_core.ops.turns import OwnTurns, settle
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.seeding import STREAM_PRIORITY
@@ -129,9 +130,7 @@ def discounted(reward: Array, ended: Array, running: Array, gamma: float | Array
     sums = np.empty(reward.shape)
     decay = np.broadcast_to(gamma, reward.shape)
     for t in range(len(reward)):
-        running = running * decay[t] + reward[t]
-        sums[t] = running
-        running = np.where(ended[t], 0.0, running)
+        sums[t], running = discounted_row(running, reward[t], ended[t], decay[t], xp=np)
     return sums, running
 
 
@@ -276,8 +275,30 @@ def explained_variance(target: Array, value: Array, valid: Array) -> float:
     """1 - var(target - value) / var(target) over valid rows; 0 where the target does not vary."""
     if not valid.all():
         target, value = target[valid != 0], value[valid != 0]
-    spread = float(target.var()) if target.size else 0.0
-    return 1.0 - float((target - value).var()) / spread if spread > 0 else 0.0
+    return _explained((target - value).var(), target.var()) if target.size else 0.0
+
+
+def _explained(left: Any, spread: Any) -> float:
+    """The part of a variance `spread` of which `left` is left."""
+    return 1.0 - float(left) / float(spread) if spread > 0 else 0.0
+
+
+def prepare(engine: Any, state: State, config: PPOConfig, *, fraction: float) -> None:
+    """Tells an engine that collects and learns in one call (`Engine.whole`) of the update to come, before it collects."""
+    if engine.whole:
+        engine.expect(state, coefficients=coefficients(state, config, fraction), update=int(state["updates"][0]))
+
+
+def learnt_already(state: State, learnt: Any, segment: Segment) -> tuple[State, dict[str, float], float]:
+    """What an engine has learnt in one call: the state with the statistics of the segment, losses, explained variance."""
+    new = dict(state)
+    for prefix, batch in (("obs_norm/", learnt.obs), ("return_norm/", learnt.returns)):
+        if batch is not None:
+            mean, var = (np.atleast_1d(np.asarray(moment, np.float64)) for moment in batch)
+            new |= Moments.of(state, prefix).joined(Moments(mean, var, float(segment.rows))).arrays(prefix)
+    if learnt.running is not None:
+        new["return_norm/running"] = np.asarray(learnt.running, np.float64)
+    return new, learnt.losses, _explained(*learnt.spread)
 
 
 def update(
@@ -299,20 +320,18 @@ def update(
     Raises:
         NonFiniteError: if the loss or its gradient is not finite; the offending step was not taken.
     """
-    new = observe_segment(state, segment, config)
+    weights = coefficients(state, config, fraction)
     lagging = config.advantage == "vtrace" and bool((segment.version != state["updates"]).any())
     made = outputs(engine.policy, segment) if lagging or config.kl_target else None
     behaviour = None
     if made is not None and lagging:  # the surrogate's ratio, too, is that to the policy before this update
         behaviour, segment = segment.logprob, appraised(engine.policy, *made, segment)
-    goals = targets(new, segment, config, behaviour=behaviour, pool=engine.pool)
-    weights, number = coefficients(state, config, fraction), int(state["updates"][0])
-    spec: PolicySpec = engine.policy.spec
-    drawn = minibatches(
-        goals["advantage"], segment, config, memory=spec.carry > 0, fraction=fraction, seed=engine.seed, update=number
-    )
     before = (made[0], engine.policy.log_std()) if made is not None and config.kl_target else None
-    losses = engine.descend(segment, **goals, coefficients=weights, update=number, **drawn)
+    learnt = engine.learnt() if engine.whole else None
+    if learnt is None:
+        new, losses, explained = _learn(engine, state, segment, config, weights, fraction, behaviour)
+    else:
+        new, losses, explained = learnt_already(state, learnt, segment)
     new["updates"] = state["updates"] + 1
     metrics = {f"losses/{name}": value for name, value in losses.items()}
     if before is not None:
@@ -321,7 +340,7 @@ def update(
         new["kl_coef"] = np.array([adapted(weights.kl, moved, config.kl_target)])
         metrics["losses/divergence"] = moved
     engine.load(new)
-    metrics["losses/explained_variance"] = explained_variance(goals["target"], segment.value, segment.valid)
+    metrics["losses/explained_variance"] = explained
     metrics["schedule/learning_rate"] = weights.rate
     metrics["schedule/gradient_steps"] = float(new["adam/step"][0])
     scheduled = {"clip": config.clip_schedule, "entropy_coef": config.entropy_schedule}
@@ -332,6 +351,21 @@ def update(
     return new, metrics
 
 
+def _learn(
+    engine: Any, state: State, segment: Segment, config: PPOConfig, weights: Coefficients, fraction: float,
+    behaviour: Array | None,
+) -> tuple[State, dict[str, float], float]:  # fmt: skip
+    """Targets and epochs of minibatches: the state with the statistics of the segment, losses, explained variance."""
+    new, number = observe_segment(state, segment, config), int(state["updates"][0])
+    goals = targets(new, segment, config, behaviour=behaviour, pool=engine.pool)
+    spec: PolicySpec = engine.policy.spec
+    drawn = minibatches(
+        goals["advantage"], segment, config, memory=spec.carry > 0, fraction=fraction, seed=engine.seed, update=number
+    )
+    losses = engine.descend(segment, **goals, coefficients=weights, update=number, **drawn)
+    return new, losses, explained_variance(goals["target"], segment.value, segment.valid)
+
+
 SPEC = AlgorithmSpec(
     name="ppo",
     config=PPOConfig,
@@ -340,6 +374,7 @@ SPEC = AlgorithmSpec(
     init=init,
     targets=targets,
     update=update,
+    prepare=prepare,
     synchronous=synchronous,
     description="proximal policy optimisation, clipped",
 )

@@ -12,9 +12,20 @@ import numpy.typing as npt
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError, UnknownName
 from pufferlib_core.ops.ppo import Coefficients
+from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import VecEnv
 
 Array = npt.NDArray[Any]
+
+
+class Learnt(NamedTuple):
+    """What a call that collects and learns leaves to be kept, besides parameters and optimiser."""
+
+    losses: dict[str, float]  # as `Engine.descend` returns them
+    obs: tuple[Array, Array] | None  # mean and variance of the observations, (width,) each, where they are normalised
+    returns: tuple[Array, Array] | None  # likewise of the discounted returns, where those are
+    running: Array | None  # discounted returns to go on with, (N,)
+    spread: tuple[float, float]  # variance of target - value, and of the target
 
 
 class Collector(NamedTuple):
@@ -34,6 +45,7 @@ class Engine(Protocol):
     policy: Any  # acts with the current parameters: `act`, `forward` and `log_std`
     seed: int  # of all streams of the run
     pool: Any  # threads of the core
+    whole: bool  # collects and learns in one call where `expect` says what is to come; see `expect` and `learnt`
     inexact: str  # why the same arrays may lead elsewhere the next time; empty: they never do
 
     def tensors(self, seed: int) -> dict[str, Array]:
@@ -56,6 +68,16 @@ class Engine(Protocol):
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions, with noise keyed by (seed, row, first_step + t); returns finished episodes."""
+
+    def expect(self, state: Mapping[str, Array], *, coefficients: Coefficients, update: int) -> None:
+        """Of engines that are `whole`: the next `collect` learns from what it collects, with these, as `update` would."""
+
+    def learnt(self) -> Learnt | None:
+        """Of engines that are `whole`: what the last `collect` has learnt; None if it was not told to, or it was asked before.
+
+        Raises:
+            NonFiniteError: as `descend`.
+        """
 
     def collector(self, pool: Any) -> Collector:
         """What may collect in one other thread while `descend` runs in this one; it shares no memory that either writes.
@@ -97,6 +119,7 @@ class BackendSpec:
     load: Callable[[], Any]  # imports the framework; raises MissingExtra
     extra: str | None = None  # of pufferlib-core, that brings the framework
     config: type[Any] | None = None  # its settings, a frozen dataclass of `option`s; the section has its name
+    check: Callable[[Any, EnvSpec], None] | None = None  # refuses settings of its section that do not fit the environment
     description: str = ""
 
 

@@ -174,6 +174,7 @@ class NativeEngine:
     """
 
     inexact = ""
+    whole = False
 
     def __init__(self, spec: PolicySpec, config: PPOConfig, *, num_envs: int, seed: int, pool: Pool) -> None:
         self.spec, self.config, self.seed, self.pool = spec, config, seed, pool

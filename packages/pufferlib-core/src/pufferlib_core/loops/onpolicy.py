@@ -173,6 +173,8 @@ class Run:
         self.before = self.contents()
         self.evaluation = None
         self.phase = COLLECT
+        if self.algorithm.prepare is not None:
+            self.algorithm.prepare(self.engine, self.state, self.settings.options, fraction=self._fraction)
         finished = self.collection.take(self.state, self.first_step)
         self.episodes.add(self.segment, finished)
         begin = time.perf_counter()
@@ -191,11 +193,15 @@ class Run:
 
     def update(self) -> dict[str, float]:
         """Learns from the segment; returns the losses."""
-        fraction = min(1.0, self.steps / self.settings.train.timesteps)
         self.state, metrics = self.algorithm.update(
-            self.engine, self.state, self.segment, self.settings.options, fraction=fraction
+            self.engine, self.state, self.segment, self.settings.options, fraction=self._fraction
         )
         return metrics
+
+    @property
+    def _fraction(self) -> float:
+        """The part of the run that is done."""
+        return min(1.0, self.steps / self.settings.train.timesteps)
 
     def due(self, every: int) -> bool:
         """Whether the last update reached or passed a multiple of `every` steps; with 0 never."""

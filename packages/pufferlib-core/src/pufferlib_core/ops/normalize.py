@@ -9,6 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 
+def merge(some: tuple[Any, Any, Any], others: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Mean, variance and number of the rows of both, each as (mean, var, rows); `others` are some rows."""
+    (mean, var, rows), (other_mean, other_var, n) = some, others
+    total = rows + n
+    delta = other_mean - mean
+    merged = (var * rows + other_var * n + delta**2 * (rows * n / total)) / total
+    return mean + delta * (n / total), merged, total
+
+
 class Moments(NamedTuple):
     """Mean and population variance of all rows seen, in float64 (Chan, Golub and LeVeque 1983: merging of batches)."""
 
@@ -31,13 +40,11 @@ class Moments(NamedTuple):
         if len(rows) == 0:
             return self
         batch = rows.astype(np.float64)
-        mean, var, n = batch.mean(axis=0), batch.var(axis=0), float(len(rows))
-        if self.rows == 0:
-            return Moments(mean, var, n)
-        total = self.rows + n
-        delta = mean - self.mean
-        merged = (self.var * self.rows + var * n + delta**2 * (self.rows * n / total)) / total
-        return Moments(self.mean + delta * (n / total), merged, total)
+        return self.joined(Moments(batch.mean(axis=0), batch.var(axis=0), float(len(rows))))
+
+    def joined(self, batch: Moments) -> Moments:
+        """The moments of the rows of both."""
+        return batch if self.rows == 0 else Moments(*merge(self, batch))
 
     def scale(self) -> npt.NDArray[np.float64]:
         """1 / deviation, (size,)."""

@@ -35,16 +35,29 @@ def gae(
     Returns:
         float (T, N).
     """
-    zero = xp.zeros_like(reward[0])
-    ended = _ended(xp, terminated, truncated)
-    decay = gamma * lam
     rows: list[Array] = []
-    later = zero
+    later = xp.zeros_like(reward[0])
     for t in range(reward.shape[0] - 1, -1, -1):
-        delta = (reward[t] + gamma * xp.where(terminated[t] != 0, zero, next_value[t])) - value[t]
-        later = xp.where(ended[t], delta, delta + decay * later)
+        row = (plane[t] for plane in (reward, value, next_value, terminated, truncated))
+        later = gae_row(later, *row, gamma=gamma, lam=lam, xp=xp)
         rows.append(later)
     return xp.stack(rows[::-1])
+
+
+def gae_row(
+    later: Array, reward: Array, value: Array, next_value: Array, terminated: Array, truncated: Array, *, gamma: Any, lam: Any,
+    xp: Any,
+) -> Array:  # fmt: skip
+    """A row of `gae`, (N,) each, from the advantages of the row after it."""
+    after = xp.where(terminated != 0, xp.zeros_like(next_value), next_value)
+    delta = (reward + gamma * after) - value
+    return xp.where(_ended(xp, terminated, truncated), delta, delta + (gamma * lam) * later)
+
+
+def discounted_row(running: Array, reward: Array, ended: Array, gamma: Any, *, xp: Any) -> tuple[Array, Array]:
+    """Discounted sums of past rewards with a row's own, (N,), and what the next row goes on from."""
+    total = running * gamma + reward
+    return total, xp.where(ended, xp.zeros_like(total), total)
 
 
 def vtrace(

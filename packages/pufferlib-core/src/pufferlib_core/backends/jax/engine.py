@@ -11,10 +11,12 @@ import numpy as np
 import optax
 from jax import lax
 
-from pufferlib_core.backends import Collector
+from pufferlib_core.backends import Collector, Learnt
 from pufferlib_core.backends.acting import minibatch_order
 from pufferlib_core.backends.jax import JaxConfig
 from pufferlib_core.backends.jax.network import JaxPolicy, Net, Network, Params, Read, Traced, preprocess
+from pufferlib_core.backends.jax.resident import Resident, refuse, write, write_ends
+from pufferlib_core.backends.jax.whole import Made, Returns, learner
 from pufferlib_core.backends.params import moments, served
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
 
 METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
+Expected = tuple[Mapping[str, Array], Coefficients, int]  # what `JaxEngine.expect` was told
 LAST_STEP = 2**31 - 1  # optax counts with 32 bits; bias corrections are 1 long before
 
 
@@ -100,6 +103,15 @@ class JaxEngine:
         self._momentum: Params = {}
         self._muon = served(spec, config.optimizer)
         self._update = jax.jit(self._descent, donate_argnums=(0, 1, 2))
+        self._resident: Resident | None = None  # environments on the device
+        self._device_envs = options.device_envs
+        # The host computes priorities, divergences and v-trace between collection and descent; with a memory both in one
+        # function take XLA minutes to compile.
+        between = config.advantage != "gae" or config.prioritize or config.kl_target
+        self.whole = options.device_envs and not (between or spec.carry)
+        self._expected: Expected | None = None
+        self._whole: Any = None
+        self._made: tuple[Made, Segment, int] | None = None
 
     def tensors(self, seed: int) -> dict[str, Array]:
         """Initial parameters and the optimiser's state by name, on the host."""
@@ -121,6 +133,8 @@ class JaxEngine:
         count = jax.device_put(jnp.int32(min(int(self._adam_step[0]), LAST_STEP)), self.device)
         adam = optax.tree.set(self._optimizer(0.0).init(mu), count=count, mu=mu, nu=nu)
         self._adam = jax.device_put(adam, self.device)
+        if self._resident is not None:
+            self._resident.scene = None
 
     def pull(self) -> None:
         """What JAX works on becomes the arrays of `tensors`."""
@@ -128,6 +142,8 @@ class JaxEngine:
         for prefix, arrays in zip(("", "adam/m/", "adam/v/", "muon/momentum/"), made, strict=True):
             for name, array in arrays.items():
                 self._state[prefix + name][...] = array
+        if self._resident is not None:
+            self._resident.leave()
 
     def _moments(self, name: str) -> Params:
         found: Params = optax.tree.get(self._adam, name)
@@ -142,10 +158,59 @@ class JaxEngine:
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
-        return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
+        if not self._device_envs:
+            return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
+        if self._resident is None or self._resident.vec is not vec:
+            self._resident = Resident(vec, self.spec, self.policy.network, self.device, self.seed, segment.steps)
+        expected, self._expected = self._expected, None
+        if expected is None:
+            return self._resident.collect(self.policy.params, self.policy.read, segment, first_step)
+        return self._collect_and_learn(self._resident, segment, first_step, expected)
+
+    def expect(self, state: Mapping[str, Array], *, coefficients: Coefficients, update: int) -> None:
+        """See `Engine.expect`."""
+        self._expected = state, coefficients, update
+
+    def _collect_and_learn(self, resident: Resident, segment: Segment, first_step: int, expected: Expected) -> int:
+        state, coefficients, update = expected
+        returns = None
+        if self.config.normalize_return:
+            moments = (np.float32(state[f"return_norm/{name}"][0]) for name in ("mean", "var", "count"))
+            returns = Returns(tuple(moments), state["return_norm/running"].astype(np.float32))  # type: ignore[arg-type]
+        if self._whole is None:
+            made_of = learner(resident.collector, self._descent_of_planes, self.config)
+            self._whole = jax.jit(made_of, donate_argnums=(0, 1))
+        learning = self.policy.params, self._adam, self._momentum
+        made: Made = self._whole(
+            learning, resident.enter(segment), self.policy.read, returns, resident.noise(first_step), self._order(update),
+            Coefficients(*(float(weight) for weight in coefficients)),
+        )  # fmt: skip
+        self.policy.params, self._adam, self._momentum = made.descent.params, made.descent.adam, made.descent.momentum
+        resident.scene = made.scene
+        self._made = made, segment, update
+        if not made.finite:
+            write(made.rows, made.scene, segment)
+            refuse(segment, resident.vec.spec.name, first_step)
+        return write_ends(made.rows, made.scene, segment)
+
+    def learnt(self) -> Learnt | None:
+        """See `Engine.learnt`."""
+        if self._made is None:
+            return None
+        (made, segment, update), self._made = self._made, None
+        if not made.descent.finite:  # the segment goes into the reproduction bundle
+            write(made.rows, made.scene, segment)
+        left, spread = (float(value) for value in made.spread)
+        return Learnt(self._losses(made.descent, update), made.obs, made.returns, made.running, (left, spread))
 
     def collector(self, pool: Pool) -> Collector:
-        """See `Engine.collector`."""
+        """See `Engine.collector`.
+
+        Raises:
+            ConfigError: if environments live on the device, where collecting and learning take turns.
+        """
+        if self._device_envs:
+            raise ConfigError("train.lag collects on the host: leave it out, or jax.device_envs")
         policy = JaxPolicy(self.spec, self.policy.network, self.device)
 
         def load(state: Mapping[str, Array]) -> None:
@@ -162,16 +227,24 @@ class JaxEngine:
         order: Array | None = None, importance: Array | None = None,
     ) -> dict[str, float]:  # fmt: skip
         """See `Engine.descend`."""
-        size, epochs = self.config.minibatch // self._length, range(self.config.epochs)
-        if order is None:
-            order = np.stack([minibatch_order(self.seed, update, epoch, self._sequences, size) for epoch in epochs])
         carry = None if segment.carry is None else segment.carry[0]
         done = self._update(
             self.policy.params, self._adam, self._momentum, self.policy.read,
-            self._planes(segment, advantage, target, importance), carry, order.reshape(-1, size),
+            self._planes(segment, advantage, target, importance), carry, self._order(update, order),
             Coefficients(*(float(weight) for weight in coefficients)),
         )  # fmt: skip
         self.policy.params, self._adam, self._momentum = done.params, done.adam, done.momentum
+        return self._losses(done, update)
+
+    def _order(self, update: int, order: Array | None = None) -> Array:
+        """What the minibatches of an update take, one after the other, int32 (epochs * minibatches, sequences)."""
+        size, epochs = self.config.minibatch // self._length, range(self.config.epochs)
+        if order is None:
+            order = np.stack([minibatch_order(self.seed, update, epoch, self._sequences, size) for epoch in epochs])
+        return order.reshape(-1, size)
+
+    def _losses(self, done: Descent, update: int) -> dict[str, float]:
+        """Counts the steps of a descent; returns its losses."""
         taken = int(done.taken)
         self._adam_step += taken
         if not done.finite:
@@ -181,7 +254,7 @@ class JaxEngine:
         return {name: float(done.sums[name]) / taken if taken else 0.0 for name in METRICS}
 
     def _planes(self, segment: Segment, advantage: Array, target: Array, importance: Array | None) -> dict[str, Array]:
-        """The planes of a segment as (L, M, ...): M sequences of L rows."""
+        """The planes of a segment as `_sequenced` shapes them."""
         planes: dict[str, Array] = {
             "features": segment.features[:-1],
             "old_logprob": segment.logprob,
@@ -193,19 +266,28 @@ class JaxEngine:
         }
         if importance is not None:
             planes["importance"] = importance
-        wide = (self._length, self._sequences, -1)
         if self.spec.nvec:
-            planes["choices"] = choices_of(segment.action).reshape(wide)
+            planes["choices"] = choices_of(segment.action)
         if self.spec.numbers:
-            planes["numbers"] = numbers_of(segment.action).reshape(wide)
+            planes["numbers"] = numbers_of(segment.action)
         if segment.action_mask is not None:
             planes["action_mask"] = segment.action_mask[:-1]
+        return self._sequenced(planes)
+
+    def _sequenced(self, planes: Mapping[str, Traced]) -> dict[str, Traced]:
+        """Planes (T, N, ...) as (L, M, ...): M sequences of L rows."""
+        wide = (self._length, self._sequences, -1)
         trailing = {"features", "choices", "numbers", "action_mask"}
         return {name: plane.reshape(wide if name in trailing else wide[:2]) for name, plane in planes.items()}
 
     def _optimizer(self, rate: Traced) -> optax.GradientTransformation:
         c = self.config  # decays in float32, as the core has them: 1 - beta2 is a small difference
         return optax.adamw(rate, np.float32(c.beta1), np.float32(c.beta2), c.epsilon, weight_decay=c.weight_decay)
+
+    def _descent_of_planes(
+        self, learning: tuple[Params, Any, Params], read: Read, planes: dict[str, Traced], *others: Any
+    ) -> Descent:  # fmt: skip
+        return self._descent(*learning, read, self._sequenced(planes), *others)
 
     def _descent(
         self, params: Params, adam: Any, momentum: Params, read: Read, planes: dict[str, Traced], carry: Traced | None,
@@ -259,25 +341,33 @@ class JaxEngine:
         What rows hold that are not valid is replaced before the network reads it, and what the network makes of them before
         the loss does: 0 times infinity in a gradient would be NaN, though both were selected away afterwards.
         """
-        valid, ended = (rows[name] != 0 for name in ("valid", "ended"))
+        ended = rows["ended"] != 0
+        valid = rows["valid"] != 0 if "valid" in rows else None  # on the device all rows are
 
         def select(plane: Traced) -> Traced:
-            return jnp.where(valid.reshape(*valid.shape, *[1] * (plane.ndim - 2)), plane, jnp.zeros_like(plane))
+            return (
+                plane
+                if valid is None
+                else jnp.where(valid.reshape(*valid.shape, *[1] * (plane.ndim - 2)), plane, jnp.zeros_like(plane))
+            )
 
         features = select(preprocess(read, rows["features"]))
         given = {name: _joined(select(plane)) for name, plane in rows.items()}
         mask = given.get("action_mask")
-        if mask is not None:
+        if mask is not None and valid is not None:
             mask = jnp.where(_joined(valid)[:, None], mask, 1)
         network = self.policy.network
-        heads, value = network.unroll(params, features, carry, ended, valid)
+        counts = jnp.ones_like(ended) if valid is None else valid
+        heads, value = network.unroll(params, features, carry, ended, counts)
         logprob, entropy = mixed(
             heads, network.log_std(params), given.get("choices"), given.get("numbers"), self.spec.nvec, mask, xp=jnp
         )
-        logprob, entropy, value = (jnp.where(_joined(valid), x, 0.0) for x in (logprob, entropy, value))
+        joined = None if valid is None else _joined(valid)
+        if joined is not None:
+            logprob, entropy, value = (jnp.where(joined, x, 0.0) for x in (logprob, entropy, value))
         return loss(
             logprob, entropy, value, old_logprob=given["old_logprob"], advantage=given["advantage"], target=given["target"],
-            old_value=given["old_value"], valid=_joined(valid), config=self.config, coefficients=coefficients,
+            old_value=given["old_value"], valid=joined, config=self.config, coefficients=coefficients,
             importance=given.get("importance"), xp=jnp,
         )  # fmt: skip
 

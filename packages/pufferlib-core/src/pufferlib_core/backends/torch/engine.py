@@ -66,6 +66,8 @@ class TorchEngine:
         pool: threads of the core, for what is computed there.
     """
 
+    whole = False
+
     def __init__(
         self, spec: PolicySpec, config: PPOConfig, *, options: TorchConfig, num_envs: int, seed: int, pool: Pool
     ) -> None:
