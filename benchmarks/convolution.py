@@ -60,7 +60,7 @@ def ours(images: Any, threads: int) -> Calls:
 
     def gradient() -> None:
         obs = SPEC.tree.features(images)
-        batch.obs = ffi.from_buffer("float[]", obs)
+        batch.obs = ffi.from_buffer(obs)
         status = lib.puf_ppo_gradient(
             handle[0], pool.exec, config, batch, ffi.from_buffer("int32_t[]", index), ROWS, ffi.from_buffer("float[]", params),
             ffi.from_buffer("float[]", grads), ffi.NULL,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from pufferlib_core.backends import Collector, get_backend
+from pufferlib_core.backends.acting import Actor
 from pufferlib_core.errors import PufferError
 from pufferlib_core.testing import check_backend
 from pufferlib_core.testing.parity import parity
@@ -60,6 +61,23 @@ class Unnumbered(NATIVE.NativeEngine):
             self.policy.act = lambda *args, first=0, **options: inner.act(*args, **options)
 
 
+class Repeating(NATIVE.NativeEngine):
+    """Actors that draw the same noise again and again."""
+
+    def load(self, state):
+        super().load(state)
+        if not isinstance(self.policy, WrongPolicy):
+            inner = self.policy
+            self.policy = WrongPolicy(inner)
+            self.policy.actor = lambda rows, **options: Repeats(inner, rows, **options)
+
+
+class Repeats(Actor):
+    def __call__(self):
+        self.step = 0
+        return super().__call__()
+
+
 class Doubled(NATIVE.NativeEngine):
     """A loss that forgets a factor."""
 
@@ -110,6 +128,7 @@ class Stale(NATIVE.NativeEngine):
         (Shifted, "mlp, choice: broken: Initial parameters.*policy.weight differs"),
         (Biased, "Outputs, values and what is handed on.*the value is off by"),
         (Unnumbered, "Actions are those.*depends on the rows"),
+        (Repeating, "An actor does what.*of an actor differs.*step 1"),
         (Doubled, "Losses and the gradient.*value_loss is off by"),
         (Tilted, "Losses and the gradient.*is off central differences by"),
         (Curious, "What rows that are not valid hold changes nothing.*depends on them"),

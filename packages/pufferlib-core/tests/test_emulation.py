@@ -136,7 +136,7 @@ def test_features_are_numbers_and_one_hot_choices(space, n, seed):
     tree = SpaceTree(space)
     samples, rows, _ = batch(tree, n, seed)
     found = tree.features(rows)
-    assert found.dtype == np.float32
+    assert found.dtype == tree.feature_dtype
     for i, sample in enumerate(samples):
         expected: list[float] = []
         for path, part in leaves(space):
@@ -180,13 +180,16 @@ def test_the_layout_is_that_of_a_c_struct(tmp_path):
     assert [*(leaf.offset for leaf in tree.leaves), tree.row_bytes] == list(map(int, printed.split()))
 
 
-def test_float32_numbers_are_read_where_they_lie():
-    tree = SpaceTree(Box(-1, 1, (2, 3)))
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_float32_numbers_and_bytes_are_read_where_they_lie(dtype):
+    tree = SpaceTree(Box(0, 1, (2, 3), dtype))
     rows = tree.empty(4)
     assert tree.direct
     assert np.shares_memory(tree.features(rows), rows)
     assert tree.features(rows).shape == (4, 6)
-    assert not SpaceTree(Box(0, 255, (2,), "uint8")).direct
+    assert (tree.features(rows).dtype, tree.feature_dtype) == (dtype, dtype)
+    other = SpaceTree(Box(0, 255, (2,), "int16"))
+    assert (other.direct, other.feature_dtype) == (False, np.float32)
 
 
 def test_a_choice_outside_its_space_is_named():

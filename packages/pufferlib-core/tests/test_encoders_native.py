@@ -8,8 +8,10 @@ from pufferlib_core import native
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import get_backend
 from pufferlib_core.config import from_dict
-from pufferlib_core.native import ffi, lib
+from pufferlib_core.errors import ShapeError
+from pufferlib_core.native import Pool, ffi, lib
 from pufferlib_core.ops.distributions import categorical
+from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import Coefficients, loss
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete
@@ -56,7 +58,7 @@ def features(spec: PolicySpec, rows: int = ROWS) -> np.ndarray:
     for e in spec.encoders:
         if e.scale != 1:
             x[:, e.first : e.first + e.size] = rng.integers(0, 256, (rows, e.size))
-    return x.astype(np.float32)
+    return x.astype(spec.tree.feature_dtype)
 
 
 def convolution(x, w, stride):
@@ -134,7 +136,8 @@ def gradient(spec: PolicySpec, config: PPOConfig, params: np.ndarray, batch: dic
     )
     b, c = ffi.new("puf_batch *"), ffi.new("puf_ppo_config *")
     b.action, b.valid, b.rows = ffi.from_buffer(batch["action"]), ffi.from_buffer("uint8_t[]", batch["valid"]), rows
-    for name in ("obs", "logprob", "advantage", "target", "value"):
+    b.obs = ffi.from_buffer(batch["obs"])
+    for name in ("logprob", "advantage", "target", "value"):
         setattr(b, name, ffi.from_buffer("float[]", batch[name]))
     for name in ("clip", "value_coef", "entropy_coef", "normalize_advantage", "epochs"):
         setattr(c, name, getattr(config, name))
@@ -187,3 +190,19 @@ def test_gradient_does_not_depend_on_threads_or_on_rows_that_are_not_valid(activ
     for name in ("obs", "logprob", "advantage", "target", "value"):
         batch[name][::3] = np.nan
     assert gradient(spec, PPOConfig(), params, batch, threads=2).tobytes() == one.tobytes()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_bytes_are_read_as_the_numbers_that_they_are(normalize):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (70, 37)).astype(np.uint8)
+    moments = Moments.empty(37).merged(rows) if normalize else None
+    by_dtype = {}
+    for dtype in (np.uint8, np.float32):
+        config = PolicyConfig(normalize_obs=normalize)
+        spec = PolicySpec(obs_space=Box(0, 255, (37,), dtype), action_space=Discrete(3), config=config)
+        policy = NATIVE.NativePolicy(spec, NATIVE.initial_params(spec, 0), moments, Pool(1))
+        by_dtype[dtype] = [plane.tobytes() for plane in policy.forward(rows.astype(dtype))]
+        with pytest.raises(ShapeError, match="must be"):
+            policy.forward(rows.astype(np.float64))
+    assert by_dtype[np.uint8] == by_dtype[np.float32]

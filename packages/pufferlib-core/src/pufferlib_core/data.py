@@ -93,11 +93,11 @@ class Segment:
         )  # fmt: skip
 
     @property
-    def features(self) -> FloatArray:
-        """What a network reads of `obs`, (T + 1, N, width): those made of them, or the observations themselves."""
+    def features(self) -> npt.NDArray[Any]:
+        """What a network reads of `obs`, (T + 1, N, width): float32 made of them, or themselves, float32 or bytes."""
         if self.own_features is not None:
             return self.own_features
-        plain: FloatArray = self.obs.reshape(self.steps + 1, self.envs, -1)
+        plain: npt.NDArray[Any] = self.obs.reshape(self.steps + 1, self.envs, -1)
         return plain
 
     def row(self, t: int) -> Step:

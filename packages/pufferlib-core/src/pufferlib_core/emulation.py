@@ -48,7 +48,7 @@ class Leaf(NamedTuple):
 
 
 class SpaceTree:
-    """The layout of a space: rows, packing, views, and the float32 numbers that a network reads.
+    """The layout of a space: rows, packing, views, and the numbers that a network reads.
 
     Rows of a flat space are plain arrays (N, *shape) of its dtype. Rows of a nested one have a structured dtype, whose
     fields are the names of a Dict and `f0`, `f1`, ... of a Tuple: `rows["units"]["f1"]` is a view.
@@ -63,8 +63,9 @@ class SpaceTree:
         self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
         self.leaves = [self._leaf(path, flat) for path, flat in leaves(space)]
         self.width = sum(leaf.width for leaf in self.leaves)
-        # A row of float32 numbers is what a network reads already.
-        self.direct = isinstance(space, Box) and self.dtype == np.float32
+        # A row of float32 numbers, or of bytes, is what a network reads already.
+        self.direct = isinstance(space, Box) and self.dtype in (np.float32, np.uint8)
+        self.feature_dtype = self.dtype if self.direct else np.dtype(np.float32)
 
     def _leaf(self, path: Path, space: Flat) -> Leaf:
         dtype, offset = self.dtype, 0
@@ -147,7 +148,9 @@ class SpaceTree:
             self.view(rows, leaf.path)[where] = _joined_bytes(parts, leaf)
 
     def features(self, rows: Array, out: Array | None = None) -> Array:
-        """What a network reads: float32 (N, width), numbers as they are, choices as 0 and 1; a view where that is possible.
+        """What a network reads: (N, width), numbers as they are, choices as 0 and 1, float32.
+
+        Rows of float32 numbers or of bytes are read as they are, with `feature_dtype`: a view of them, unless there is `out`.
 
         Raises:
             SpaceError: if a choice is outside its space, saying where.

@@ -79,17 +79,17 @@ class PolicySpec:
         """Layout of the observations."""
         return SpaceTree(self.obs_space)
 
-    @property
+    @functools.cached_property
     def logits(self) -> int:
         """Numbers of the action head: one for each option of each choice, then the mean of each real number."""
         return sum(self.nvec) + self.numbers
 
-    @property
+    @functools.cached_property
     def nvec(self) -> tuple[int, ...]:
         """Options of each choice of an action; empty: it has none."""
         return () if isinstance(self.action_space, Box) else self.action_space.nvec
 
-    @property
+    @functools.cached_property
     def numbers(self) -> int:
         """A, real numbers of an action."""
         space = self.action_space.numbers if isinstance(self.action_space, Mixed) else self.action_space
@@ -123,7 +123,7 @@ class PolicySpec:
         """Blocks of `core_size` rows in the weights of the core."""
         return {"none": 0, "lstm": 4, "gru": 3}[self.config.core]
 
-    @property
+    @functools.cached_property
     def carry(self) -> int:
         """Numbers that a row of the policy hands on from step to step; 0: it has no memory."""
         numbers = {"none": 0, "lstm": 2, "gru": 1}[self.config.core] * self.config.core_size

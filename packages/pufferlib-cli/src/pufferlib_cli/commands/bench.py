@@ -24,6 +24,7 @@ from pufferlib_core.vector import VecEnv, env_spec, vectorize
 from pufferlib_cli.options import whole
 
 Result = dict[str, Any]
+CALLS = 100  # of what takes about a microsecond
 
 
 def best_seconds(call: Callable[[], Any], budget: float) -> float:
@@ -42,6 +43,16 @@ def best_in_turn(calls: Sequence[Callable[[], Any]], budget: float) -> list[floa
             call()
             least[k] = min(least[k], time.perf_counter() - begin)
     return least
+
+
+def calls(call: Callable[[], Any]) -> Callable[[], None]:
+    """`CALLS` calls, one after the other: a clock is too coarse for one."""
+
+    def several() -> None:
+        for _ in range(CALLS):
+            call()
+
+    return several
 
 
 def copying(size: int, times: int = 1) -> Callable[[], None]:
@@ -95,7 +106,7 @@ def simulation(name: str, num_envs: int, threads: int, budget: float) -> list[Re
 
 
 def inference(name: str, num_envs: int, threads: int, budget: float) -> list[Result]:
-    """Simulation with a 64x64 policy that samples; and the policy alone."""
+    """Simulation with a 64x64 policy that samples; the policy alone; one row of it with the Python call."""
     spec = env_spec(name)
     policy_spec = PolicySpec(obs_space=spec.obs_space, action_space=spec.action_space, config=PolicyConfig())
     pool = Pool(threads)
@@ -106,16 +117,21 @@ def inference(name: str, num_envs: int, threads: int, budget: float) -> list[Res
     obs = latest.obs.copy()
     common = {"env": name, "num_envs": num_envs, "threads": threads, "network": "64x64 tanh"}
     flops = 2 * sum(t.size for t in policy_spec.tensors() if len(t.shape) == 2)
+    one = policy.actor(greedy=False)
 
     def play() -> None:
         action, _, _ = policy.act(latest.obs, greedy=False)
         vec.step(action)
 
     forward = num_envs / best_seconds(lambda: policy.forward(obs), budget)
+    latency, general = (seconds / CALLS for seconds in best_in_turn([calls(one), calls(lambda: policy.act(one.obs))], budget))
+    alone = {"env": name, "rows": 1, "network": "64x64 tanh"}
     return [
         {"name": "infer.sim", "value": num_envs / best_seconds(play, budget), "unit": "steps/s", "settings": common},
         {"name": "infer.forward", "value": forward, "unit": "samples/s", "settings": common | {"flops": flops}},
         {"name": "infer.gflops", "value": forward * flops / 1e9, "unit": "GFLOP/s", "settings": common},
+        {"name": "infer.actor", "value": latency * 1e6, "unit": "us", "settings": alone},
+        {"name": "infer.act", "value": general * 1e6, "unit": "us", "settings": alone},
     ]
 
 

@@ -14,6 +14,66 @@ from pufferlib_core.policies import PolicySpec
 from pufferlib_core.vector.base import action_dtype
 
 
+class Actor:
+    """A policy that acts again and again on the same memory: write into `obs`, call, read `action`.
+
+    Every call takes the noise of the next `step`, which counts them, so that actions are those of `act` with `step` 0, 1, ...
+    What a policy with a memory hands on stays in `carry`: put zeros into a row of it where an episode begins. The policy's
+    parameters are those at the time of the call.
+
+    Args:
+        policy: of any back end.
+        rows: N.
+        greedy: the most likely action instead of a sample.
+        seed: of the noise.
+        masked: whether `action_mask` says what is allowed.
+
+    Attributes:
+        obs: (N, ...) as environments write them.
+        action_mask: uint8 (N, choices), ones at first; None unless `masked`.
+        carry: float32 (N, spec.carry); None if the policy has no memory.
+        action: (N, ...), written by a call.
+        logprob: float32 (N,) of the action, likewise.
+        value: float32 (N,), likewise.
+
+    Raises:
+        ShapeError: if `rows` is below 1, or the actions of `masked` have no choices.
+    """
+
+    def __init__(self, policy: Any, rows: int = 1, *, greedy: bool = True, seed: int = 0, masked: bool = False) -> None:
+        spec: PolicySpec = policy.spec
+        if rows < 1 or (masked and not spec.nvec):
+            raise ShapeError(f"an actor has rows, and choices if it is masked; got rows={rows} and {spec.action_space}")
+        self.policy, self.rows, self.greedy, self.seed = policy, rows, greedy, seed
+        self.obs = spec.tree.empty(rows)
+        self.action_mask = np.ones((rows, sum(spec.nvec)), np.uint8) if masked else None
+        self.carry = aligned_zeros((rows, spec.carry), np.float32) if spec.carry else None
+        self.action = np.zeros((rows, *spec.action_space.shape), action_dtype(spec.action_space))
+        self.logprob, self.value = aligned_zeros(rows, np.float32), aligned_zeros(rows, np.float32)
+        self._step = 0
+
+    @property
+    def step(self) -> int:
+        """Of the next call; may be set."""
+        return self._step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._step = step
+
+    def __call__(self) -> Array:
+        """Acts on `obs`; returns `action`.
+
+        Raises:
+            NativeError: if a mask allows nothing.
+        """
+        self.action[...], self.logprob[...], self.value[...] = self.policy.act(
+            self.obs, greedy=self.greedy, seed=self.seed, step=self._step, action_mask=self.action_mask, carry=self.carry
+        )
+        self._step += 1
+        return self.action
+
+
 class Sampler:
     """Actions from the outputs of a network: the same noise, and so the same actions, as the native back end's.
 
@@ -74,7 +134,7 @@ class HostPolicy(ABC):
 
     @abstractmethod
     def outputs(self, features: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
-        """What the network makes of features, float32 (N, width), that are not preprocessed yet.
+        """What the network makes of features (N, width), of `SpaceTree.feature_dtype`, that are not preprocessed yet.
 
         Args:
             features: of N rows.
@@ -94,7 +154,7 @@ class HostPolicy(ABC):
 
     def _outputs(self, obs: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
         tree = self.spec.tree
-        if obs.dtype != np.float32 or obs.shape[1:] != (tree.width,):
+        if obs.dtype != tree.feature_dtype or obs.shape[1:] != (tree.width,):
             obs = tree.features(obs)
         return self.outputs(obs, checked_carry(self.spec, carry, len(obs)))
 
@@ -105,7 +165,7 @@ class HostPolicy(ABC):
         """Actions (N, ...), log-probabilities (N,) and values (N,), as those of the native back end.
 
         Args:
-            obs: rows (N, ...) as environments write them, or what a network reads of them, float32 (N, width).
+            obs: rows (N, ...) as environments write them, or what a network reads of them, (N, width).
             greedy: the most likely action instead of a sample.
             seed: of the noise, which is keyed by (seed, first + row, step).
             step: likewise.
@@ -122,6 +182,10 @@ class HostPolicy(ABC):
         if carry is not None and after is not None:
             carry[...] = after
         return action, logprob, value
+
+    def actor(self, rows: int = 1, *, greedy: bool = True, seed: int = 0, masked: bool = False) -> Actor:
+        """What acts again and again on the same memory; see `Actor`."""
+        return Actor(self, rows, greedy=greedy, seed=seed, masked=masked)
 
 
 def checked_carry(spec: PolicySpec, carry: Array | None, rows: int) -> Array | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pufferlib_core.backends import BackendSpec, Collector
-from pufferlib_core.backends.acting import checked_carry
+from pufferlib_core.backends.acting import Actor, checked_carry
 from pufferlib_core.backends.params import c_net, initial_params, join_params, named, views
 from pufferlib_core.collect import collect
 from pufferlib_core.data import Segment, aligned_zeros
@@ -31,6 +31,9 @@ SPEC = BackendSpec(
     description="C core; CPU, float32; the default",
 )
 
+_NULL, _FLOATS = ffi.NULL, ffi.typeof("float[]")
+_actor_act = lib.puf_actor_act
+_F4, _U1 = np.dtype(np.float32), np.dtype(np.uint8)
 METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
 
 
@@ -53,6 +56,8 @@ class NativePolicy:
         where = ffi.from_buffer(self._memory)
         check(lib.puf_policy_init(handle, where, self._memory.nbytes, self._net, isa(), pool.threads), "policy")
         self.handle = handle[0]
+        self._width, self._reads, self._choices = spec.tree.width, spec.tree.feature_dtype, sum(spec.nvec)
+        self._action = spec.action_space.shape, action_dtype(spec.action_space)
         self.load(params, moments)
 
     def load(self, params: Array, moments: Moments | None) -> None:
@@ -72,10 +77,10 @@ class NativePolicy:
 
     def _input(self, obs: Array) -> tuple[Array, Any]:
         """What the network reads of observations, or of features (N, width) of them; the array keeps the memory alive."""
-        tree = self.spec.tree
-        if obs.dtype != np.float32 or obs.shape[1:] != (tree.width,):
-            obs = tree.features(obs)
-        return obs, pointer(obs, "obs", np.float32, (len(obs), tree.width))
+        shape = len(obs), self._width
+        if obs.dtype != self._reads or obs.shape != shape:
+            obs = self.spec.tree.features(obs)
+        return obs, pointer(obs, "obs", self._reads, shape)
 
     def act(
         self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None,
@@ -84,7 +89,7 @@ class NativePolicy:
         """Actions for N observations.
 
         Args:
-            obs: rows (N, ...) as environments write them, or what a network reads of them, float32 (N, width).
+            obs: rows (N, ...) as environments write them, or what a network reads of them, (N, width).
             greedy: the most likely action instead of a sample.
             seed: of the noise, which is keyed by (seed, first + row, step).
             step: likewise.
@@ -99,20 +104,22 @@ class NativePolicy:
         Raises:
             ShapeError: if observations or carry do not fit the policy.
         """
-        handed_on = _carry(self.spec, carry, len(obs), out=True)
-        space = self.spec.action_space
         n = len(obs)
+        handed_on = _carry(self.spec, carry, n, out=True)
         _read, flat = self._input(obs)
-        wide = (n, sum(self.spec.nvec))
-        mask = ffi.NULL if action_mask is None else pointer(action_mask, "action_mask", np.uint8, wide)
-        action = np.empty((n, *space.shape), action_dtype(space))
-        logprob, value = np.empty(n, np.float32), np.empty(n, np.float32)
+        mask = _NULL if action_mask is None else pointer(action_mask, "action_mask", _U1, (n, self._choices))
+        shape, dtype = self._action
+        action, logprob, value = np.empty((n, *shape), dtype), np.empty(n, _F4), np.empty(n, _F4)
         status = lib.puf_policy_act(
             self.handle, self.pool.exec, flat, mask, n, seed, first, step, greedy, handed_on,
-            ffi.from_buffer(action), ffi.from_buffer("float[]", logprob), ffi.from_buffer("float[]", value),
+            ffi.from_buffer(action), _f4(logprob), _f4(value),
         )  # fmt: skip
-        check(status, "act (is an action mask empty?)" if action_mask is not None else "act")
+        _acted(status, action_mask)
         return action, logprob, value
+
+    def actor(self, rows: int = 1, *, greedy: bool = True, seed: int = 0, masked: bool = False) -> NativeActor:
+        """What acts again and again on the same memory, one call of the core a time; see `acting.Actor`."""
+        return NativeActor(self, rows, greedy=greedy, seed=seed, masked=masked)
 
     def forward(self, obs: Array, *, carry: Array | None = None) -> tuple[Array, Array]:
         """Logits (N, L), those of choices and then the means of numbers, and values (N,) of N observations; see `act`.
@@ -122,9 +129,8 @@ class NativePolicy:
         handed_on = _carry(self.spec, carry, len(obs))
         n = len(obs)
         _read, flat = self._input(obs)
-        logits, value = np.empty((n, self.spec.logits), np.float32), np.empty(n, np.float32)
-        where = ffi.from_buffer("float[]", logits), ffi.from_buffer("float[]", value)
-        check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, handed_on, n, *where), "forward")
+        logits, value = np.empty((n, self.spec.logits), _F4), np.empty(n, _F4)
+        check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, handed_on, n, _f4(logits), _f4(value)), "forward")
         return logits, value
 
     def collect(self, vec: VecEnv, segment: Segment, *, seed: int, first_step: int) -> int:
@@ -160,6 +166,43 @@ class NativePolicy:
             t, env = divmod(int(bad[0]), segment.envs)
             raise EnvError(f"{vec.spec.name}: environment {env} allows no action at row {t} of the segment")
         return check(status, "collect")
+
+
+class NativeActor(Actor):
+    """An `Actor` whose arrays are checked and cast when it is made; `greedy`, `seed` and the arrays then stay as they are."""
+
+    def __init__(self, policy: NativePolicy, rows: int, *, greedy: bool, seed: int, masked: bool) -> None:
+        super().__init__(policy, rows, greedy=greedy, seed=seed, masked=masked)
+        tree = policy.spec.tree
+        read = tree.features(self.obs) if tree.direct else aligned_zeros((rows, tree.width), _F4)
+        self._read = None if tree.direct else functools.partial(tree.features, self.obs, read)
+        c = ffi.new("puf_actor *")
+        c.policy, c.n, c.greedy, c.seed = policy.handle, rows, greedy, seed
+        c.obs, c.action = ffi.from_buffer(read), ffi.from_buffer(self.action)
+        c.logprob, c.value = _f4(self.logprob), _f4(self.value)
+        if self.action_mask is not None:
+            c.action_mask = _u1(self.action_mask)
+        if self.carry is not None:
+            c.carry = _f4(self.carry)
+        self._c, self._pool, self._keep = c, policy.pool, read
+
+    @property
+    def step(self) -> int:
+        """Of the next call; may be set."""
+        return int(self._c.step)
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._c.step = step
+
+    def __call__(self) -> Array:
+        """See `Actor`."""
+        if self._read is not None:
+            self._read()
+        status = _actor_act(self._c, self._pool.exec)
+        if status:
+            _acted(status, self.action_mask)
+        return self.action
 
 
 class NativeEngine:
@@ -230,7 +273,8 @@ class NativeEngine:
     ) -> dict[str, float]:  # fmt: skip
         """See `Engine.descend`."""
         batch = ffi.new("puf_batch *")
-        batch.obs, batch.action = _f4(segment.features), ffi.from_buffer(segment.action)
+        batch.obs = pointer(segment.features, "features", self.spec.tree.feature_dtype)
+        batch.action = ffi.from_buffer(segment.action)
         batch.logprob, batch.value, batch.valid = _f4(segment.logprob), _f4(segment.value), _u1(segment.valid)
         batch.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         batch.advantage, batch.target, batch.rows = _f4(advantage), _f4(target), self.rows
@@ -268,11 +312,16 @@ class NativeEngine:
 def _carry(spec: PolicySpec, carry: Array | None, rows: int, *, out: bool = False) -> Any:
     """C pointer to what a policy has handed on, NULL if it has no memory; see `checked_carry`."""
     checked = checked_carry(spec, carry, rows)
-    return ffi.NULL if checked is None else pointer(checked, "carry", np.float32, out=out)
+    return _NULL if checked is None else pointer(checked, "carry", _F4, out=out)
+
+
+def _acted(status: int, action_mask: Array | None) -> None:
+    """Raises NativeError if acting has failed."""
+    check(status, "act (is an action mask empty?)" if action_mask is not None else "act")
 
 
 def _f4(array: Array) -> Any:
-    return ffi.from_buffer("float[]", array)
+    return ffi.from_buffer(_FLOATS, array)
 
 
 def _u1(array: Array) -> Any:

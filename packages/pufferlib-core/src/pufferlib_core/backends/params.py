@@ -19,6 +19,7 @@ def c_net(spec: PolicySpec) -> Any:
     spec.check_described()
     net = ffi.new("puf_net *")
     net.obs_size = spec.tree.width
+    net.obs_number = lib.PUF_U8 if spec.tree.feature_dtype == np.uint8 else lib.PUF_F32
     net.layers = len(spec.config.hidden)
     if not 1 <= net.layers <= lib.PUF_MAX_LAYERS:
         raise ShapeError(f"policy.hidden has {net.layers} layers, the native back end takes 1 to {lib.PUF_MAX_LAYERS}")

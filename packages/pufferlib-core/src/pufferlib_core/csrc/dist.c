@@ -100,8 +100,9 @@ int puf_dist_sample(int isa, const puf_dist *dist, const float *heads, const flo
         const int32_t rows = n - first < PUF_SLICE ? n - first : PUF_SLICE;
         const uint8_t *mask = action_mask != NULL ? action_mask + (int64_t)first * puf_dist_mask_size(dist) : NULL;
         to_planes(heads + (int64_t)first * dist->logits, rows, dist->logits, s.heads);
-        kernels->noise(seed, step, first_env + (uint32_t)first, dist->size, s.words);
-        kernels->sample(dist, s.heads, log_std, puf_mask_slice(dist, mask, rows, s.mask), s.words, greedy, s.action, s.logprob);
+        if (!greedy) { kernels->noise(seed, step, first_env + (uint32_t)first, rows, dist->size, s.words); }
+        kernels->sample(dist, s.heads, log_std, puf_mask_slice(dist, mask, rows, s.mask), rows, s.words, greedy, s.action,
+                        s.logprob);
         from_planes(s.action, rows, dist->size, (uint32_t *)action + (int64_t)first * dist->size);
         puf_copy(logprob + first, s.logprob, (size_t)rows * 4);
     }

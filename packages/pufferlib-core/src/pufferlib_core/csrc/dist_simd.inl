@@ -78,17 +78,17 @@ PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t 
 #define HALF_LOG_2PI 0.918938533204672742f
 #define STATS (2 * VW) /* floats kept of a component between evaluation and gradient */
 
-static void dist_sample(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+static void dist_sample(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask, int32_t rows,
                         const uint32_t *words, int greedy, void *action, float *logprob) {
     const int32_t choices = puf_dist_choices(dist), wide = puf_dist_mask_size(dist);
-    for (int32_t row = 0; row < PUF_SLICE; row += VW) {
+    for (int32_t row = 0; row < rows; row += VW) {
         vf total = vset(0.0f);
         const float *planes = heads;
         int32_t first = 0;
         for (int32_t c = 0; c < choices; c++) {
             const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row;
             PUF_ALIGNED(64) float u0[VW];
-            for (int i = 0; i < VW; i++) { u0[i] = puf_unit(w0[i]); }
+            for (int i = 0; i < VW; i++) { u0[i] = greedy ? 0.0f : puf_unit(w0[i]); }
             const int32_t n = dist->n[c];
             vf top, sum;
             softmax_stats(planes, action_mask, wide, first, n, row, &top, &sum);
@@ -115,11 +115,11 @@ static void dist_sample(const puf_dist *dist, const float *heads, const float *l
             const int32_t c = choices + a;
             const uint32_t *w0 = words + (int64_t)(2 * c) * PUF_SLICE + row, *w1 = w0 + PUF_SLICE;
             const vf mean = vload(planes + (int64_t)a * PUF_SLICE + row);
-            PUF_ALIGNED(64) float z[VW];
-            for (int i = 0; i < VW; i++) { /* Box and Muller */
+            PUF_ALIGNED(64) float z[VW] = {0};
+            for (int i = 0; !greedy && i < VW; i++) { /* Box and Muller */
                 float s, co;
                 puf_sincos(6.28318530717958648f * puf_unit(w0[i]), &s, &co);
-                z[i] = greedy ? 0.0f : puf_sqrt(-2.0f * puf_log(puf_unit_open(w1[i]))) * co;
+                z[i] = puf_sqrt(-2.0f * puf_log(puf_unit_open(w1[i]))) * co;
             }
             const vf noise = vload(z);
             vstore((float *)action + (int64_t)c * PUF_SLICE + row, vfma(noise, vset(puf_exp(log_std[a])), mean));
@@ -221,15 +221,17 @@ static void dist_gradient(const puf_dist *dist, float *heads, const float *log_s
     }
 }
 
-/* Words of rows [0, PUF_SLICE): component c draws from stream ACTION + c + 64 * (high word of step), counter
+/* Words of rows [0, rows), rounded up to whole vectors: component c draws from stream ACTION + c + 64 * (high word of step), counter
  * (environment, low word of step). */
-static void dist_noise(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *PUF_RESTRICT words) {
+static void dist_noise(uint64_t seed, uint64_t step, uint32_t first_env, int32_t rows, int32_t components,
+                       uint32_t *PUF_RESTRICT words) {
+    const int32_t lanes = (rows + VW - 1) / VW * VW;
     for (int32_t c = 0; c < components; c++) {
         const puf_rng stream = puf_rng_stream(seed, PUF_STREAM_ACTION + (uint64_t)c + ((step >> 32) << 6));
         const uint32_t key0 = stream.key[0], key1 = stream.key[1], low = (uint32_t)step;
         uint32_t *PUF_RESTRICT w0 = words + (int64_t)(2 * c) * PUF_SLICE;
         uint32_t *PUF_RESTRICT w1 = w0 + PUF_SLICE;
         PUF_IVDEP
-        for (int32_t i = 0; i < PUF_SLICE; i++) { puf_threefry(key0, key1, first_env + (uint32_t)i, low, &w0[i], &w1[i]); }
+        for (int32_t i = 0; i < lanes; i++) { puf_threefry(key0, key1, first_env + (uint32_t)i, low, &w0[i], &w1[i]); }
     }
 }

@@ -25,10 +25,11 @@ static int encoder_legal(const puf_encoder *e) {
 }
 
 int puf_net_check(const puf_net *net) {
-    if (net == NULL || net->obs_size < 1 || net->obs_size > PUF_MAX_OBS || net->layers < 1 || net->layers > PUF_MAX_LAYERS ||
-        net->activation < PUF_TANH || net->activation > PUF_RELU || net->action_size < 1 || net->encoders < 0 ||
-        net->encoders > PUF_MAX_ENCODERS || net->core < PUF_NO_CORE || net->core > PUF_GRU ||
-        (net->core != PUF_NO_CORE) != (net->core_size > 0) || net->core_size < 0 || net->core_size > PUF_MAX_WIDTH) {
+    if (net == NULL || (net->obs_number != PUF_F32 && net->obs_number != PUF_U8) || net->obs_size < 1 ||
+        net->obs_size > PUF_MAX_OBS || net->layers < 1 || net->layers > PUF_MAX_LAYERS || net->activation < PUF_TANH ||
+        net->activation > PUF_RELU || net->action_size < 1 || net->encoders < 0 || net->encoders > PUF_MAX_ENCODERS ||
+        net->core < PUF_NO_CORE || net->core > PUF_GRU || (net->core != PUF_NO_CORE) != (net->core_size > 0) ||
+        net->core_size < 0 || net->core_size > PUF_MAX_WIDTH) {
         return PUF_EINVAL;
     }
     int64_t covered = 0;
@@ -278,28 +279,46 @@ float *puf_policy_scratch(const puf_policy *policy, int32_t task) {
     return policy->scratch + policy->layout.scratch * task;
 }
 
-void puf_policy_rows(const puf_policy *policy, const float *PUF_RESTRICT obs, int32_t rows, float *PUF_RESTRICT in) {
+const void *puf_obs_row(const puf_net *net, const void *obs, int64_t row) {
+    return (const uint8_t *)obs + row * net->obs_size * (net->obs_number == PUF_U8 ? 1 : 4);
+}
+
+/* A row of bytes or, where these are NULL, of float32 numbers that are normalised. */
+static void read_row(const puf_policy *policy, const uint8_t *PUF_RESTRICT bytes, const float *PUF_RESTRICT numbers,
+                     float *PUF_RESTRICT in) {
     const int32_t size = policy->layout.net.obs_size;
-    if (!policy->normalize) {
-        puf_copy(in, obs, (size_t)rows * (size_t)size * 4);
-        return;
-    }
     const float *PUF_RESTRICT mean = policy->mean, *PUF_RESTRICT scale = policy->scale;
     const float clip = policy->clip;
-    for (int32_t r = 0; r < rows; r++) {
-        for (int32_t i = 0; i < size; i++) {
-            in[(int64_t)r * size + i] = puf_clamp((obs[(int64_t)r * size + i] - mean[i]) * scale[i], -clip, clip);
-        }
+    if (!policy->normalize) {
+        for (int32_t i = 0; i < size; i++) { in[i] = (float)bytes[i]; }
+        return;
+    }
+    for (int32_t i = 0; i < size; i++) {
+        const float x = bytes != NULL ? (float)bytes[i] : numbers[i];
+        in[i] = puf_clamp((x - mean[i]) * scale[i], -clip, clip);
     }
 }
 
-void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch) {
+void puf_policy_rows(const puf_policy *policy, const void *obs, int32_t rows, float *PUF_RESTRICT in) {
+    const puf_net *net = &policy->layout.net;
+    const int bytes = net->obs_number == PUF_U8;
+    if (!bytes && !policy->normalize) {
+        puf_copy(in, obs, (size_t)rows * (size_t)net->obs_size * 4);
+        return;
+    }
+    for (int32_t r = 0; r < rows; r++) {
+        const void *row = puf_obs_row(net, obs, r);
+        read_row(policy, bytes ? row : NULL, bytes ? NULL : row, in + (int64_t)r * net->obs_size);
+    }
+}
+
+void puf_policy_input(const puf_policy *policy, const void *obs, int32_t rows, float *scratch) {
     puf_policy_rows(policy, obs, rows, scratch + policy->layout.in);
 }
 
 typedef struct {
     const puf_policy *policy;
-    const float *obs;
+    const void *obs;
     const uint8_t *action_mask;
     int32_t n;
     uint64_t seed, step;
@@ -329,7 +348,7 @@ static void forward_task(void *context, int32_t index, int32_t thread) {
     const int32_t end = (index + 1) * TASK_ROWS < job->n ? (index + 1) * TASK_ROWS : job->n;
     for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
-        puf_policy_input(policy, job->obs + (int64_t)first * l->net.obs_size, rows, scratch);
+        puf_policy_input(policy, puf_obs_row(&l->net, job->obs, first), rows, scratch);
         puf_carry_load(l, carry_at(job, first), rows, scratch);
         policy->kernels->forward(l, policy->packed, scratch, rows);
         for (int32_t r = 0; job->logits != NULL && r < rows; r++) {
@@ -343,7 +362,7 @@ static void forward_task(void *context, int32_t index, int32_t thread) {
     }
 }
 
-int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, const float *carry, int32_t n, float *logits,
+int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const void *obs, const float *carry, int32_t n, float *logits,
                        float *value) {
     if (policy == NULL || obs == NULL || n < 1 || puf_exec_width(exec) > policy->tasks ||
         (carry != NULL) != (policy->layout.net.core != PUF_NO_CORE)) {
@@ -354,7 +373,7 @@ int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *ob
     return PUF_OK;
 }
 
-void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
+void puf_policy_act_slice(const puf_policy *policy, int32_t task, const void *obs, const uint8_t *action_mask, int32_t rows,
                           uint64_t seed, uint32_t first_env, uint64_t step, int greedy, const float *carry, void *action,
                           float *logprob, float *value) {
     const puf_layout *l = &policy->layout;
@@ -367,9 +386,9 @@ void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *o
     puf_policy_input(policy, obs, rows, scratch);
     puf_carry_load(l, carry, rows, scratch);
     policy->kernels->forward(l, policy->packed, scratch, rows);
-    policy->dist_kernels->noise(seed, step, first_env, components, words);
+    if (!greedy) { policy->dist_kernels->noise(seed, step, first_env, rows, components, words); }
     policy->dist_kernels->sample(&l->dist, scratch + l->heads, policy->log_std,
-                                 puf_mask_slice(&l->dist, action_mask, rows, padded), words, greedy, actions, logprobs);
+                                 puf_mask_slice(&l->dist, action_mask, rows, padded), rows, words, greedy, actions, logprobs);
     for (int32_t r = 0; r < rows; r++) {
         for (int32_t c = 0; c < components; c++) {
             ((uint32_t *)action)[(int64_t)r * components + c] = actions[(int64_t)c * PUF_SLICE + r];
@@ -385,7 +404,7 @@ static void act_task(void *context, int32_t index, int32_t thread) {
     const int32_t end = (index + 1) * TASK_ROWS < job->n ? (index + 1) * TASK_ROWS : job->n;
     for (int32_t first = index * TASK_ROWS; first < end; first += PUF_SLICE) {
         const int32_t rows = end - first < PUF_SLICE ? end - first : PUF_SLICE;
-        puf_policy_act_slice(job->policy, thread, job->obs + (int64_t)first * l->net.obs_size,
+        puf_policy_act_slice(job->policy, thread, puf_obs_row(&l->net, job->obs, first),
                              job->action_mask != NULL ? job->action_mask + (int64_t)first * puf_dist_mask_size(&l->dist) : NULL,
                              rows, job->seed, job->first_env + (uint32_t)first, job->step, job->greedy, carry_at(job, first),
                              job->action + (int64_t)first * l->net.action_size * 4,
@@ -398,7 +417,7 @@ static void act_task(void *context, int32_t index, int32_t thread) {
     }
 }
 
-int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
+int puf_policy_act(puf_policy *policy, const puf_exec *exec, const void *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, float *carry, void *action, float *logprob,
                    float *value) {
     int64_t bad;

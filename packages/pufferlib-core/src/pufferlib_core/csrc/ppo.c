@@ -111,7 +111,7 @@ static void load_rows(const minibatch_job *job, int64_t k, int32_t r, int32_t co
     const puf_layout *l = &job->ppo->policy->layout;
     const int32_t size = l->net.obs_size, components = l->net.action_size;
     const size_t bytes = (size_t)count * 4;
-    puf_policy_rows(job->ppo->policy, b->obs + k * size, count, in + (int64_t)r * size);
+    puf_policy_rows(job->ppo->policy, puf_obs_row(&l->net, b->obs, k), count, in + (int64_t)r * size);
     puf_copy(row + PUF_ROW_LOGPROB * PUF_SLICE + r, b->logprob + k, bytes);
     puf_copy(row + PUF_ROW_TARGET * PUF_SLICE + r, b->target + k, bytes);
     puf_copy(row + PUF_ROW_VALUE * PUF_SLICE + r, b->value + k, bytes);

@@ -162,7 +162,8 @@ int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const pu
     const puf_env_info *info = puf_vec_info(vec);
     const puf_net *net = &policy->layout.net;
     const int32_t numbers = info->action_kind == PUF_ACTION_CONTINUOUS ? info->action_size : 0;
-    if (info->obs_size != net->obs_size || info->action_size != net->action_size || numbers != net->action_numbers) {
+    if (info->obs_size != net->obs_size || net->obs_number != PUF_F32 || info->action_size != net->action_size ||
+        numbers != net->action_numbers) {
         return PUF_EINVAL;
     }
     for (int32_t k = 0; k < info->action_size - numbers; k++) {

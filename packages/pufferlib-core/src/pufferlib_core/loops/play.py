@@ -25,20 +25,19 @@ class Player:
     """
 
     def __init__(self, policy: Any, vec: VecEnv, *, seed: int = 0, greedy: bool = True) -> None:
-        self._policy, self._vec, self._seed, self._greedy = policy, vec, seed, greedy
-        self._carry = np.zeros((vec.rows, policy.spec.carry), np.float32) if policy.spec.carry else None
-        self._t = 0
+        self._vec = vec
+        self._actor = policy.actor(vec.rows, greedy=greedy, seed=seed, masked=vec.latest.action_mask is not None)
 
     def step(self, latest: Step) -> Step:
         """The step after the latest one."""
-        before = None if self._carry is None else self._carry.copy()
-        action, _, _ = self._policy.act(
-            latest.obs, greedy=self._greedy, seed=self._seed, step=self._t, action_mask=latest.action_mask, carry=self._carry
-        )
-        step = self._vec.step(action)
-        if self._carry is not None and before is not None:
-            self._carry = handed_on(before, self._carry, step.terminated | step.truncated, step.valid)
-        self._t += 1
+        actor = self._actor
+        actor.obs[...] = latest.obs
+        if actor.action_mask is not None:
+            actor.action_mask[...] = latest.action_mask
+        before = None if actor.carry is None else actor.carry.copy()
+        step = self._vec.step(actor())
+        if before is not None:
+            actor.carry[...] = handed_on(before, actor.carry, step.terminated | step.truncated, step.valid)
         return step
 
 

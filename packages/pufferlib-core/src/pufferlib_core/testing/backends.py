@@ -16,7 +16,7 @@ from pufferlib_core.backends.params import initial_params, moments, served, view
 from pufferlib_core.errors import PufferError
 from pufferlib_core.native import Array, Pool
 from pufferlib_core.ops.optim import adam, muon
-from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, Rows, T, Trial, make_rows
+from pufferlib_core.testing.trials import CASES, SEED, Case, N, Oracle, Rows, T, Trial, fill, make_rows
 
 FORWARD = 1e-5  # of the largest output
 COSINE = 0.99999  # between gradients
@@ -120,6 +120,24 @@ def _check_acting(trial: Trial) -> None:
             assert np.array_equal(half, action[some]), "an action depends on the rows that come with it"
 
 
+def _check_actor(trial: Trial) -> None:
+    """An actor does what `act` does, call by call."""
+    engine, _ = trial.engine()
+    segment = make_rows(trial.case, valid=1.0).segment
+    for greedy in (False, True):
+        actor = engine.policy.actor(N, greedy=greedy, seed=5, masked=trial.case.masked)
+        carry = None if actor.carry is None else actor.carry.copy()
+        for t in range(2):
+            actor.obs[...], mask = segment.obs[t], _mask(segment, t)
+            if mask is not None:
+                actor.action_mask[...] = mask
+            expected = engine.policy.act(segment.obs[t], greedy=greedy, seed=5, step=t, action_mask=mask, carry=carry)
+            found = actor(), actor.logprob, actor.value
+            for what, theirs, ours in zip(("action", "log-probability", "value"), expected, found, strict=True):
+                assert theirs.tobytes() == ours.tobytes(), f"the {what} of an actor differs from that of act in step {t}"
+            assert carry is None or np.array_equal(carry, actor.carry), "what an actor hands on differs from that of act"
+
+
 def _check_gradient(trial: Trial) -> None:
     """Losses and the gradient are those of the formulas, and so is the first step of the optimiser."""
     case, config = trial.case, trial.case.whole()
@@ -198,7 +216,7 @@ def _check_absent(trial: Trial) -> None:
     rng = np.random.default_rng(1)
     for plane in (rows.segment.logprob, rows.segment.value, rows.advantage, rows.target):
         plane[absent] = rng.normal(size=absent.sum())
-    rows.segment.features[:-1][absent] = rng.normal(size=(absent.sum(), trial.case.spec.tree.width))
+    fill(rows.segment, rng)
     for key, values in _learnt(trial, rows).items():
         assert values == with_nan[key], f"{key} depends on them"
 
@@ -261,5 +279,13 @@ def _check_collector(trial: Trial) -> None:
 
 
 CHECKS = (
-    _check_start, _check_forward, _check_acting, _check_gradient, _check_order, _check_absent, _check_restart, _check_collector,
-)  # fmt: skip
+    _check_start,
+    _check_forward,
+    _check_acting,
+    _check_actor,
+    _check_gradient,
+    _check_order,
+    _check_absent,
+    _check_restart,
+    _check_collector,
+)

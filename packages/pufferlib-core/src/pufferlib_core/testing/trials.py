@@ -200,10 +200,20 @@ def make_rows(case: Case, valid: float = 0.8) -> Rows:
     segment.value[...] += 0.1 * rng.normal(size=(T, N))
     advantage, target = (rng.normal(size=(T, N)).astype(np.float32) for _ in range(2))
     absent = segment.valid == 0
-    segment.features[:-1][absent] = np.nan
+    fill(segment, rng, np.nan)
     for plane in (segment.logprob, segment.value, advantage, target):
         plane[absent] = np.nan
     return Rows(segment, advantage, target, rng.uniform(0.5, 1.5, (T, N)).astype(np.float32))
+
+
+def fill(segment: Segment, rng: np.random.Generator, number: float | None = None) -> None:
+    """Writes a number, or random ones, into the features of rows that are not valid; bytes, which hold no NaN, are random."""
+    features, absent = segment.features[:-1], segment.valid == 0
+    shape = absent.sum(), features.shape[-1]
+    if features.dtype == np.uint8:
+        features[absent] = rng.integers(0, 256, shape)
+    else:
+        features[absent] = rng.normal(size=shape) if number is None else number
 
 
 def _act(oracle: Oracle, segment: Segment, rng: np.random.Generator) -> None:

@@ -188,9 +188,9 @@ def unrolled(
 
 
 def preprocess(read: Read, features: Traced) -> Traced:
-    """What the network reads of features: clip((x - mean) * scale)."""
+    """What the network reads of features, float32 or bytes: clip((x - mean) * scale)."""
     if read is None:
-        return features
+        return features.astype(jnp.float32)
     mean, scale, bound = read
     return jnp.clip((features - mean) * scale, -bound, bound)
 
@@ -238,4 +238,4 @@ class JaxPolicy(HostPolicy):
 
 
 def _filled(rows: Array, missing: int) -> Array:
-    return np.concatenate([rows, np.zeros((missing, rows.shape[1]), np.float32)])
+    return np.concatenate([rows, np.zeros((missing, rows.shape[1]), rows.dtype)])

@@ -215,9 +215,9 @@ class Preprocessing:
             self._read = mean, scale, read[2]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """What the network reads."""
+        """What the network reads of float32 numbers or of bytes."""
         if self._read is None:
-            return x
+            return x.float()
         mean, scale, bound = self._read
         return ((x - mean) * scale).clamp(-bound, bound)
 

@@ -53,9 +53,10 @@ static inline int32_t puf_dist_mask_size(const puf_dist *dist) { return dist->lo
 /* --- what an ISA supplies (internal): one slice, planes (component, PUF_SLICE); masks stay row-major ------------------- */
 
 typedef struct {
-    /* words: (2, components, PUF_SLICE) random words of rows first_env .. first_env + PUF_SLICE - 1. */
-    void (*noise)(uint64_t seed, uint64_t step, uint32_t first_env, int32_t components, uint32_t *words);
-    void (*sample)(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
+    /* words: (components, 2, PUF_SLICE) random words of rows first_env .. first_env + rows - 1; rows <= PUF_SLICE. */
+    void (*noise)(uint64_t seed, uint64_t step, uint32_t first_env, int32_t rows, int32_t components, uint32_t *words);
+    /* The first `rows` rows; words: of `noise`, not read if greedy. What other rows of the results hold has no meaning. */
+    void (*sample)(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask, int32_t rows,
                    const uint32_t *words, int greedy, void *action, float *logprob);
     void (*evaluate)(const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                      const void *action, float *logprob, float *entropy);

@@ -25,6 +25,7 @@
 
 #include "puffer/dist.h"
 #include "puffer/exec.h"
+#include "puffer/space.h"
 
 /* <cdef> */
 enum {
@@ -47,6 +48,7 @@ typedef struct {
 
 typedef struct {
     int32_t obs_size;
+    int32_t obs_number; /* puf_number of observations: PUF_F32, or PUF_U8, whose numbers are read as they are */
     int32_t encoders; /* 0 .. PUF_MAX_ENCODERS */
     puf_encoder encoder[8];
     int32_t layers; /* hidden layers, 1 .. PUF_MAX_LAYERS */
@@ -99,15 +101,15 @@ int puf_policy_init(puf_policy **policy, void *mem, size_t bytes, const puf_net 
 /* Takes over parameters, and the observation normaliser when mean is not NULL: (obs - mean) * scale, clipped to
  * [-clip, clip]; mean and scale are (obs_size). Copies everything. */
 int puf_policy_load(puf_policy *policy, const float *params, const float *mean, const float *scale, float clip);
-/* obs (n, obs_size) -> logits (n, L), value (n); either may be NULL. carry (n, puf_net_carry): what a policy with a memory has
- * handed on, only read; NULL without one, and only then. */
-int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const float *obs, const float *carry, int32_t n, float *logits,
+/* obs (n, obs_size), of obs_number like all observations below -> logits (n, L), value (n); either may be NULL. carry
+ * (n, puf_net_carry): what a policy with a memory has handed on, only read; NULL without one, and only then. */
+int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const void *obs, const float *carry, int32_t n, float *logits,
                        float *value);
 /* Samples (or with greedy != 0 takes the most likely) actions. Row i is environment first_env + i; its noise is keyed by
  * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L - A) bytes, non-zero =
  * allowed, or NULL; a row with nothing allowed gives PUF_EMASK. action: (n, K + A) words, int32 and then float32. carry is
  * overwritten with what the policy hands on next. */
-int puf_policy_act(puf_policy *policy, const puf_exec *exec, const float *obs, const uint8_t *action_mask, int32_t n,
+int puf_policy_act(puf_policy *policy, const puf_exec *exec, const void *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, float *carry, void *action, float *logprob,
                    float *value);
 /* </cdef> */
@@ -259,14 +261,16 @@ typedef struct puf_net_kernels {
 } puf_net_kernels;
 
 void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector);
-/* Copies rows to (rows, obs_size), normalised. */
-void puf_policy_rows(const puf_policy *policy, const float *obs, int32_t rows, float *in);
+/* Row `row` of observations. */
+const void *puf_obs_row(const puf_net *net, const void *obs, int64_t row);
+/* Copies rows to (rows, obs_size) float32, normalised. */
+void puf_policy_rows(const puf_policy *policy, const void *obs, int32_t rows, float *in);
 /* The same into the input block of a scratch. */
-void puf_policy_input(const puf_policy *policy, const float *obs, int32_t rows, float *scratch);
+void puf_policy_input(const puf_policy *policy, const void *obs, int32_t rows, float *scratch);
 float *puf_policy_scratch(const puf_policy *policy, int32_t task);
 /* Forward, sampling and output of up to PUF_SLICE rows in the scratch of a thread; action_mask (rows, logits - A) or NULL.
  * carry (rows, puf_net_carry) is read; what the policy hands on stays in the scratch. */
-void puf_policy_act_slice(const puf_policy *policy, int32_t task, const float *obs, const uint8_t *action_mask, int32_t rows,
+void puf_policy_act_slice(const puf_policy *policy, int32_t task, const void *obs, const uint8_t *action_mask, int32_t rows,
                           uint64_t seed, uint32_t first_env, uint64_t step, int greedy, const float *carry, void *action,
                           float *logprob, float *value);
 

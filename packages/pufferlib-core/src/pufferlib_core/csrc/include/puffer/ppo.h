@@ -30,7 +30,7 @@ typedef struct {
 
 /* Rows of one segment, flattened (t, n). Everything is read only. */
 typedef struct {
-    const float *obs;        /* (rows, obs_size), before normalisation */
+    const void *obs;         /* (rows, obs_size) of the net's obs_number, before normalisation */
     const void *action;      /* (rows, K + A) words, K int32 and then A float32 */
     const uint8_t *action_mask; /* (rows, L - A) or NULL */
     const float *logprob;    /* (rows) of the collecting policy */

@@ -17,6 +17,7 @@
 #include "puffer/vec.h"
 #include "puffer/dist.h"
 #include "puffer/net.h"
+#include "puffer/actor.h"
 #include "puffer/muon.h"
 #include "puffer/ppo.h"
 #include "puffer/rollout.h"
