@@ -43,6 +43,10 @@ def score(env: str, seed: int, out, **options) -> float:
     return puffer.evaluate(env, run.checkpoint)["episode_return_mean"]
 
 
+def test_squashed_actions_reach_the_score_of_pendulum(tmp_path, learning_seed):
+    assert score("pendulum", learning_seed, tmp_path, **{"policy.squash": True}) >= -230
+
+
 def test_plain_ppo_does_not_explore_a_deep_sea(tmp_path, learning_seed):
     shallow, deep = ({"deep_sea.size": size, "deep_sea.map_seed": learning_seed} for size in (3, 20))
     assert score("deep_sea", learning_seed, tmp_path, **shallow) == pytest.approx(0.99, abs=1e-6)

@@ -19,7 +19,7 @@ from pufferlib_core.vector import env_spec, vectorize
 N, T = 16, 64
 CASES = {
     "cartpole": ({"max_steps": 20}, {}),
-    "pendulum": ({"max_steps": 50}, {"core": "gru", "core_size": 4}),
+    "pendulum": ({"max_steps": 50}, {"core": "gru", "core_size": 4, "squash": True}),
     "catch": ({}, {"normalize_obs": True}),
     "squared": ({"distance": 2}, {}),
 }

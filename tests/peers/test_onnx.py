@@ -36,6 +36,8 @@ SPECS = {  # observation, action, settings
     "relu, separate": (Box(-10, 10, (5,)), MultiDiscrete([2, 4]), {"activation": "relu", "separate": True}),
     "numbers": (Box(-10, 10, (2, 3)), Box(-0.1, 0.1, (2, 2)), {"hidden": [7]}),
     "both": (Box(-10, 10, (5,)), BOTH, {}),
+    "squashed": (Box(-10, 10, (5,)), Box([[-2], [0]], [[1], [3]]), {"squash": True}),
+    "both, squashed": (Box(-10, 10, (5,)), Mixed(MultiDiscrete([2, 4]), Box([-2, 0], [1, 3])), {"squash": True}),
     "one option": (Discrete(6), MultiDiscrete([1, 3]), {}),
     "normalised": (Dict({"a": Box(-9, 9, (3,)), "b": Discrete(3)}), Discrete(2), {"normalize_obs": True, "obs_clip": 1.5}),
     "image": (Box(0, 255, (20, 16), "uint8"), Discrete(4), {"conv": ["8:4:2", "6:3:1"], "activation": "relu"}),
@@ -188,8 +190,10 @@ def test_graphs_agree_with_plain_arithmetic(case, n):
             np.testing.assert_allclose(given["mean"], heads[:, wide:], atol=1e-5)
             np.testing.assert_array_equal(given["log_std"], tensors["log_std"])
             chosen = given["action/numbers"] if wide else given["action"]
-            kept = np.clip(heads[:, wide:], box.low, box.high).reshape(n, *box.shape)
-            np.testing.assert_allclose(chosen, kept, atol=1e-5)
+            kept = np.clip(heads[:, wide:], box.low, box.high)
+            if spec.config.squash:
+                kept = box.low + (np.subtract(box.high, box.low)) * (np.tanh(heads[:, wide:]) + 1) / 2
+            np.testing.assert_allclose(chosen, kept.reshape(n, *box.shape), atol=1e-5)
         if spec.carry:
             np.testing.assert_allclose(given["next_carry"], after, atol=1e-5)
             carry = given["next_carry"]

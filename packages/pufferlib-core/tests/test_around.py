@@ -154,7 +154,8 @@ def test_native_environments_clamp_what_they_are_given():
 def test_policies_say_what_happens_to_their_actions():
     continuous = PolicySpec(obs_space=Box(-1, 1, (1,)), action_space=ACTIONS, config=PolicyConfig())
     choices = replace(continuous, action_space=Discrete(3))
-    for spec, told in ((continuous, "clip"), (choices, "none")):
+    squashed = replace(continuous, action_space=Box(-1, 2, (2,)), config=PolicyConfig(squash=True))
+    for spec, told in ((continuous, "clip"), (choices, "none"), (squashed, "squash")):
         values = json.loads(json.dumps(spec.to_json()))
         assert values["postprocessing"] == told
         assert PolicySpec.from_json(values) == spec

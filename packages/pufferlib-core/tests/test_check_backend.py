@@ -61,6 +61,17 @@ class Unnumbered(NATIVE.NativeEngine):
             self.policy.act = lambda *args, first=0, **options: inner.act(*args, **options)
 
 
+class Unsquashed(NATIVE.NativeEngine):
+    """Environments get what was sampled."""
+
+    def load(self, state):
+        super().load(state)
+        if not isinstance(self.policy, WrongPolicy):
+            inner = self.policy
+            self.policy = WrongPolicy(inner)
+            self.policy.act = lambda *args, raw=False, **options: inner.act(*args, raw=True, **options)
+
+
 class Repeating(NATIVE.NativeEngine):
     """Actors that draw the same noise again and again."""
 
@@ -128,6 +139,7 @@ class Stale(NATIVE.NativeEngine):
         (Shifted, "mlp, choice: broken: Initial parameters.*policy.weight differs"),
         (Biased, "Outputs, values and what is handed on.*the value is off by"),
         (Unnumbered, "Actions are those.*depends on the rows"),
+        (Unsquashed, "Actions are those.*environments do not get what was sampled"),
         (Repeating, "An actor does what.*of an actor differs.*step 1"),
         (Doubled, "Losses and the gradient.*value_loss is off by"),
         (Tilted, "Losses and the gradient.*is off central differences by"),
@@ -140,7 +152,7 @@ class Stale(NATIVE.NativeEngine):
 def test_each_fault_is_found(engine, rule, monkeypatch):
     monkeypatch.setattr(NATIVE, "NativeEngine", engine)
     with pytest.raises(PufferError, match=rule):
-        check_backend("native", ["mlp, choice"])
+        check_backend("native", ["mlp, choice", "mlp, choices and squashed numbers"])
 
 
 def test_gaps_of_a_back_end_with_itself(monkeypatch):

@@ -16,15 +16,15 @@ STEP = 1e-6
 
 
 class Dist:
-    """puf_dist with numpy arrays: choices of `nvec`, then `size` numbers."""
+    """puf_dist with numpy arrays: choices of `nvec`, then `size` numbers, perhaps squashed."""
 
-    def __init__(self, isa: str, nvec: tuple[int, ...] = (), size: int = 0) -> None:
+    def __init__(self, isa: str, nvec: tuple[int, ...] = (), size: int = 0, squash: int = 0) -> None:
         self.isa, self.nvec = isa_names()[isa], nvec
         self.c = ffi.new("puf_dist *")
         self.c.size, self.c.numbers = len(nvec) + size, size
         for k, n in enumerate(nvec[: lib.PUF_MAX_HEADS]):
             self.c.n[k] = n
-        self.c.logits = sum(nvec) + size
+        self.c.logits, self.c.squash = sum(nvec) + size, squash
         if nvec and size:
             self.row = Mixed(MultiDiscrete(np.maximum(nvec, 1)), Box(-1, 1, (size,))).dtype, ()
         else:
@@ -74,11 +74,12 @@ def random_masks(rng, rows, nvec):
     return mask
 
 
-def oracle(nvec, heads, action, log_std, mask):
+def oracle(nvec, heads, action, log_std, mask, squashed=False):
     if not nvec:
-        return gaussian(heads, log_std, action.astype(np.float64), xp=np)
+        return gaussian(heads, log_std, action.astype(np.float64), squashed=squashed, xp=np)
     if log_std is not None:
-        return mixed(heads, log_std, action["choices"], action["numbers"].astype(np.float64), nvec, mask, xp=np)
+        numbers = action["numbers"].astype(np.float64)
+        return mixed(heads, log_std, action["choices"], numbers, nvec, mask, squashed=squashed, xp=np)
     return categorical(masked_logits(heads, mask, xp=np), action, nvec, xp=np)
 
 
@@ -96,18 +97,18 @@ def numeric_gradient(f, x):
 @settings(max_examples=25, deadline=None)
 @given(
     nvec=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), size=st.integers(0, 3), rows=st.integers(1, 70),
-    seed=st.integers(0, 2**32 - 1), masked=st.booleans(), scale=st.sampled_from([0.1, 3.0, 40.0]),
+    seed=st.integers(0, 2**32 - 1), masked=st.booleans(), squashed=st.booleans(), scale=st.sampled_from([0.1, 3.0, 40.0]),
 )  # fmt: skip
-def test_choices_and_numbers_equal_the_formula(isa, nvec, size, rows, seed, masked, scale):
+def test_choices_and_numbers_equal_the_formula(isa, nvec, size, rows, seed, masked, squashed, scale):
     rng = np.random.default_rng(seed)
-    dist = Dist(isa, nvec, size)
+    dist = Dist(isa, nvec, size, squashed and size > 0)
     heads = (rng.normal(size=(rows, sum(nvec) + size)) * np.repeat([scale, 1.0], [sum(nvec), size])).astype(np.float32)
     log_std = rng.normal(size=size).astype(np.float32) if size else None
     mask = random_masks(rng, rows, nvec) if masked else None
     action, sampled = dist.sample(heads, log_std, mask, seed=seed)
     logprob, entropy = dist.evaluate(heads, action, log_std, mask)
     wide = heads.astype(np.float64), None if log_std is None else log_std.astype(np.float64)
-    expected = oracle(nvec, wide[0], action, wide[1], mask)
+    expected = oracle(nvec, wide[0], action, wide[1], mask, squashed)
     np.testing.assert_allclose(sampled, expected[0], rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(logprob, expected[0], rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(entropy, expected[1], rtol=1e-5, atol=2e-5)
@@ -117,11 +118,14 @@ def test_choices_and_numbers_equal_the_formula(isa, nvec, size, rows, seed, mask
 
 
 @pytest.mark.parametrize("isa", isa_names())
-@pytest.mark.parametrize(("nvec", "size"), [((3,), 0), ((2, 4), 0), ((), 2), ((2, 4), 2), ((5,), 1)])
-def test_gradients_are_those_of_the_formula(isa, nvec, size):
+@pytest.mark.parametrize(
+    ("nvec", "size", "squashed"),
+    [((3,), 0, 0), ((2, 4), 0, 0), ((), 2, 0), ((2, 4), 2, 0), ((5,), 1, 0), ((), 2, 1), ((2, 4), 2, 1)],
+)
+def test_gradients_are_those_of_the_formula(isa, nvec, size, squashed):
     rng = np.random.default_rng(3)
     rows = 37
-    dist = Dist(isa, nvec, size)
+    dist = Dist(isa, nvec, size, squashed)
     heads = rng.normal(size=(rows, sum(nvec) + size)).astype(np.float32)
     log_std = np.array([-0.7, 0.4], np.float32)[:size] if size else None
     mask = random_masks(rng, rows, nvec) if nvec else None
@@ -130,7 +134,7 @@ def test_gradients_are_those_of_the_formula(isa, nvec, size):
     d_heads, d_log_std = dist.gradient(heads, action, d_logprob, d_entropy, log_std, mask)
 
     def total(x, spread):
-        logprob, entropy = oracle(nvec, x, action, spread, mask)
+        logprob, entropy = oracle(nvec, x, action, spread, mask, squashed)
         return float(np.sum(d_logprob * logprob + d_entropy * entropy))
 
     wide = heads.astype(np.float64)
@@ -233,6 +237,8 @@ def test_bad_input_is_refused():
     assert lib.puf_dist_scratch(Dist("serial", (0, 3)).c) == 0
     assert lib.puf_dist_scratch(Dist("serial", (513,)).c) == 0
     assert lib.puf_dist_scratch(Dist("serial", size=33).c) == 0
+    assert lib.puf_dist_scratch(Dist("serial", (3,), squash=1).c) == 0  # there is nothing to squash
+    assert lib.puf_dist_scratch(Dist("serial", (3,), 1, squash=2).c) == 0
     assert lib.puf_dist_scratch(Dist("serial", (2,) * 30, 3).c) == 0
     with pytest.raises(NativeError, match="not legal"):
         Dist("serial", (2,), 2).sample(np.zeros((4, 4), np.float32))  # and so do the numbers of a mixture

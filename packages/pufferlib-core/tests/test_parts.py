@@ -166,6 +166,8 @@ def test_a_vector_serves_on_after_an_error_of_the_collection():
     class Stops:
         """Stops after five calls."""
 
+        spec = policy.spec
+
         def __init__(self, error):
             self.calls, self.error = 0, error
 

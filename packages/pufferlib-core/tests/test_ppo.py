@@ -48,7 +48,8 @@ def forward64(spec: PolicySpec, flat: np.ndarray, obs: np.ndarray):
 def dist64(spec, logits, log_std, action, mask=None):
     """Log-probability and entropy by the oracle."""
     if isinstance(spec.action_space, Mixed):
-        return mixed(logits, log_std, action["choices"], action["numbers"], spec.nvec, mask, xp=np)
+        squashed = spec.config.squash
+        return mixed(logits, log_std, action["choices"], action["numbers"], spec.nvec, mask, squashed=squashed, xp=np)
     if spec.numbers:
         return gaussian(logits, log_std, action, xp=np)
     return categorical(masked_logits(logits, mask, xp=np), action.reshape(len(action), -1), spec.action_space.nvec, xp=np)
@@ -149,6 +150,7 @@ CASES = {
     "binary": ("binary", {"hidden": [7]}, {"value_clip": 0.3}, False),
     "gaussian": ("gauss", {"log_std_init": -0.3}, {"entropy_coef": 0.05}, False),
     "mixed": ("mixed", {"log_std_init": -0.3}, {"entropy_coef": 0.05}, False),
+    "mixed squashed": ("mixed", {"squash": True, "log_std_init": -0.3}, {"entropy_coef": 0.3}, False),
     "mixed separate masked": ("mixed", {"separate": True}, {"entropy_coef": 0.05}, True),
     "gaussian separate": ("gauss", {"separate": True, "hidden": [16, 16, 16]}, {"dual_clip": 2.0}, False),
 }

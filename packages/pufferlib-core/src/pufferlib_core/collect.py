@@ -29,7 +29,7 @@ def collect(policy: Any, vec: VecEnv, segment: Segment, *, seed: int, first_step
     is ready: the policy acts for it while others step. What is collected depends neither on that nor on the parts.
 
     Args:
-        policy: of any back end, with `act` and `forward`.
+        policy: of any back end, with `act`, `forward` and `spec`.
         vec: the environments.
         segment: written in place.
         seed: of the action noise, which is keyed by (seed, environment, first_step + t).
@@ -89,6 +89,7 @@ class _Group:
         self.parts, self.t = parts, t
         self.missing: set[int] = set()  # parts that step
         self._before: Array | None = None  # what the policy handed on to the rows that are under way
+        self._sampled: Array | None = None  # their actions, where the environments get something else
         self._policy, self._vec, self._segment = policy, vec, segment
         self._seed, self._first_step, self._first = seed, first_step, vec.parts[parts[0]].start
         self._own = segment.part(slice(self._first, vec.parts[parts[-1]].stop))
@@ -146,7 +147,7 @@ class _Group:
         return None if self._own.carry is None else self._own.carry[1]
 
     def _act(self) -> Array:
-        """Actions on the observations of t, whose values follow row t - 1."""
+        """What environments get of the actions on the observations of t, whose values follow row t - 1."""
         own, t = self._own, self.t
         features = self._features(t)
         self._check_finite(features, "observation", self._first)
@@ -155,17 +156,20 @@ class _Group:
         self._before = None if self._carry is None else self._carry.copy()
         action, own.logprob[t], own.value[t] = self._policy.act(
             features, greedy=False, seed=self._seed, step=self._first_step + t, action_mask=mask, first=self._first,
-            carry=self._carry,
+            carry=self._carry, raw=True,
         )  # fmt: skip
+        given: Array = self._policy.spec.postprocess(action)
+        self._sampled = None if given is action else action
         self._acting += time.perf_counter() - begin
         if t > 0:
             _link(own, t - 1, own.value[t])
-        made: Array = action
-        return made
+        return given
 
     def _take(self, step: Step, rows: slice) -> None:
-        """Checks rewards; the policy that collects values final observations."""
+        """Checks rewards; the segment keeps what was sampled; the policy that collects values final observations."""
         self._check_finite(step.reward, "reward", self._first + rows.start)
+        if self._sampled is not None:
+            self._own.action[self.t, rows] = self._sampled[rows]
         carry = None if self._carry is None else self._carry[rows]
         if step.finished:
             cut = np.flatnonzero((step.truncated != 0) & (step.terminated == 0))

@@ -15,10 +15,11 @@ from pufferlib_core.config import from_dict, option, to_dict
 from pufferlib_core.emulation import SpaceTree
 from pufferlib_core.encoders import Encoder, encoders
 from pufferlib_core.errors import CheckpointError, ConfigError, PufferError, SpaceError
-from pufferlib_core.native import Array
+from pufferlib_core.native import Array, check, lib, pointer
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.spaces import Box, Flat, Mixed, Space, fingerprint, from_json
 from pufferlib_core.traits import ActionSpace
+from pufferlib_core.vector.base import action_dtype, finite_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class PolicyConfig:
     separate: bool = option(False, "separate networks for action and value instead of one shared trunk")
     normalize_obs: bool = option(False, "subtract the running mean of observations and divide by their deviation")
     obs_clip: float = option(10.0, "normalised observations are kept in [-obs_clip, obs_clip]", low=0.001, high=1e6)
+    squash: bool = option(False, "continuous actions pass tanh into the bounds of their Box, instead of being clipped to them")
     log_std_init: float = option(0.0, "initial logarithm of the deviation of continuous actions", low=-10, high=5)
     module: str = option(
         "", "package.module:factory of a module of torch or flax nnx that is the network, instead of these layers"
@@ -74,6 +76,9 @@ class PolicySpec:
     action_space: ActionSpace
     config: PolicyConfig
 
+    def __post_init__(self) -> None:
+        _ = self.squash_bounds
+
     @functools.cached_property
     def tree(self) -> SpaceTree:
         """Layout of the observations."""
@@ -97,11 +102,47 @@ class PolicySpec:
 
     @property
     def postprocessing(self) -> str:
-        """What happens to an action between policy and environment: `clip` to the bounds of its Box, or `none`.
+        """What is done to an action on its way to the environment: `clip` to the bounds of its Box, `squash` or `none`.
 
         Log-probabilities are those of the action before it.
         """
+        if self.config.squash:
+            return "squash"
         return "clip" if self.numbers else "none"
+
+    @functools.cached_property
+    def squash_bounds(self) -> tuple[Array, Array] | None:
+        """Low and high of the numbers that `policy.squash` keeps between them, float32 (A,); None: it is off.
+
+        Raises:
+            ConfigError: if an action has no numbers, or one that is not bounded on both sides.
+        """
+        if not self.config.squash:
+            return None
+        if not self.numbers:
+            raise ConfigError(f"policy.squash: actions are {self.action_space} and have no real numbers: leave it out")
+        bounds = finite_bounds(self.action_space)
+        if bounds is not None:
+            low, high = (bound.ravel() for bound in bounds)
+            if np.isfinite([low, high]).all() and (low < high).all():
+                return low, high
+        raise ConfigError(
+            f"policy.squash needs a finite low below a finite high for every number of an action, and these are "
+            f"{self.action_space}: leave it out, and actions are clipped where they have bounds"
+        )
+
+    def postprocess(self, action: Array) -> Array:
+        """What environments get of sampled actions (N, ...): with `policy.squash` their numbers squashed, else the same.
+
+        The core does it (puf_squash), so that it has the same bits everywhere. Environments clip by themselves.
+        """
+        if self.squash_bounds is None:
+            return action
+        low, high = (pointer(bound, "bounds", np.float32) for bound in self.squash_bounds)
+        given, space = action.copy(), self.action_space
+        words = pointer(given, "action", action_dtype(space), (len(given), *space.shape), out=True)
+        check(lib.puf_squash(low, high, len(self.nvec), self.numbers, len(given), words), "postprocess")
+        return given
 
     @functools.cached_property
     def encoders(self) -> list[Encoder]:

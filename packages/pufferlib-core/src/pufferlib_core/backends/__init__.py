@@ -42,7 +42,7 @@ class Engine(Protocol):
     Its module also has `load_policy(spec, tensors, *, options, threads)`, which gives a policy that acts.
     """
 
-    policy: Any  # acts with the current parameters: `act`, `forward` and `log_std`
+    policy: Any  # acts with the current parameters: `act`, `forward`, `log_std` and `spec`
     seed: int  # of all streams of the run
     pool: Any  # threads of the core
     whole: bool  # collects and learns in one call where `expect` says what is to come; see `expect` and `learnt`

@@ -87,6 +87,7 @@ class Sampler:
         dist.size, dist.numbers, dist.logits = spec.action_space.size, spec.numbers, spec.logits
         for k, n in enumerate(spec.nvec):
             dist.n[k] = n
+        dist.squash = spec.config.squash
         self._dist = dist
         self._scratch = aligned_zeros(lib.puf_dist_scratch(dist), np.float32)
 
@@ -160,7 +161,7 @@ class HostPolicy(ABC):
 
     def act(
         self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, first: int = 0,
-        action_mask: Array | None = None, carry: Array | None = None,
+        action_mask: Array | None = None, carry: Array | None = None, raw: bool = False,
     ) -> tuple[Array, Array, Array]:  # fmt: skip
         """Actions (N, ...), log-probabilities (N,) and values (N,), as those of the native back end.
 
@@ -173,6 +174,7 @@ class HostPolicy(ABC):
             action_mask: uint8 (N, choices), non-zero where a choice is allowed.
             carry: what a policy with a memory has handed on, float32 (N, spec.carry), zeros where an episode begins; it is
                 overwritten with what the policy hands on next.
+            raw: actions as they were sampled, as segments keep them, instead of what environments get (`spec.postprocess`).
 
         Raises:
             ShapeError: if observations or carry do not fit the policy.
@@ -181,7 +183,7 @@ class HostPolicy(ABC):
         action, logprob = self._sample(heads, self.log_std(), action_mask, greedy=greedy, seed=seed, step=step, first=first)
         if carry is not None and after is not None:
             carry[...] = after
-        return action, logprob, value
+        return action if raw else self.spec.postprocess(action), logprob, value
 
     def actor(self, rows: int = 1, *, greedy: bool = True, seed: int = 0, masked: bool = False) -> Actor:
         """What acts again and again on the same memory; see `Actor`."""

@@ -84,7 +84,7 @@ class NativePolicy:
 
     def act(
         self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None,
-        first: int = 0, carry: Array | None = None,
+        first: int = 0, carry: Array | None = None, raw: bool = False,
     ) -> tuple[Array, Array, Array]:  # fmt: skip
         """Actions for N observations.
 
@@ -97,6 +97,7 @@ class NativePolicy:
             first: number of the first row, where these are some of many.
             carry: what a policy with a memory has handed on, float32 (N, spec.carry), zeros where an episode begins; it is
                 overwritten with what the policy hands on next.
+            raw: actions as they were sampled, as segments keep them, instead of what environments get (`spec.postprocess`).
 
         Returns:
             action (N, ...), its log-probability (N,), value (N,).
@@ -115,7 +116,7 @@ class NativePolicy:
             ffi.from_buffer(action), _f4(logprob), _f4(value),
         )  # fmt: skip
         _acted(status, action_mask)
-        return action, logprob, value
+        return action if raw else self.spec.postprocess(action), logprob, value
 
     def actor(self, rows: int = 1, *, greedy: bool = True, seed: int = 0, masked: bool = False) -> NativeActor:
         """What acts again and again on the same memory, one call of the core a time; see `acting.Actor`."""
@@ -154,6 +155,9 @@ class NativePolicy:
         s.action_mask = ffi.NULL if segment.action_mask is None else _u1(segment.action_mask)
         s.steps = segment.steps
         s.carry = ffi.NULL if segment.carry is None else _f4(segment.carry)
+        if self.spec.squash_bounds is not None:
+            given = np.empty_like(segment.action[0])
+            s.given, s.low, s.high = ffi.from_buffer(given), *map(_f4, self.spec.squash_bounds)
         bad = ffi.new("int64_t *")
         status = lib.puf_collect(vec.handle, self.handle, self.pool.exec, s, seed, first_step, bad)
         if status == lib.PUF_ENONFINITE:
@@ -185,6 +189,7 @@ class NativeActor(Actor):
         if self.carry is not None:
             c.carry = _f4(self.carry)
         self._c, self._pool, self._keep = c, policy.pool, read
+        self._squash = policy.spec.config.squash
 
     @property
     def step(self) -> int:
@@ -202,6 +207,8 @@ class NativeActor(Actor):
         status = _actor_act(self._c, self._pool.exec)
         if status:
             _acted(status, self.action_mask)
+        if self._squash:
+            self.action[...] = self.policy.spec.postprocess(self.action)
         return self.action
 
 

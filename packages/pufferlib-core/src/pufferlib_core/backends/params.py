@@ -39,6 +39,7 @@ def c_net(spec: PolicySpec) -> Any:
         raise ShapeError(f"the native back end takes at most {lib.PUF_MAX_HEADS} action components, got {net.action_size}")
     for k, n in enumerate(spec.nvec):
         net.action_n[k] = n
+    net.action_squash = spec.config.squash
     return net
 
 

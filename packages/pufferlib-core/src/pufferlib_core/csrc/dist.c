@@ -1,6 +1,7 @@
 #include "puffer/dist.h"
 
 #include "kernels.h"
+#include "puffer/math.h"
 
 /* One slice in planes; pieces of the caller's scratch. */
 typedef struct {
@@ -11,7 +12,7 @@ typedef struct {
 
 static int legal(const puf_dist *dist) {
     if (dist == NULL || dist->size < 1 || dist->size > PUF_MAX_HEADS || dist->numbers < 0 || dist->numbers > dist->size ||
-        dist->logits < 1 || dist->logits > PUF_MAX_LOGITS) {
+        dist->logits < 1 || dist->logits > PUF_MAX_LOGITS || dist->squash < 0 || dist->squash > (dist->numbers > 0)) {
         return 0;
     }
     int32_t total = dist->numbers;
@@ -62,6 +63,22 @@ const uint8_t *puf_mask_slice(const puf_dist *dist, const uint8_t *action_mask, 
     puf_copy(padded, action_mask, bytes);
     puf_fill(padded + bytes, 1, (size_t)PUF_SLICE * wide - bytes);
     return padded;
+}
+
+int puf_squash(const float *low, const float *high, int32_t choices, int32_t numbers, int64_t n, void *action) {
+    if (low == NULL || high == NULL || choices < 0 || numbers < 1 || n < 1 || action == NULL) { return PUF_EINVAL; }
+    for (int32_t a = 0; a < numbers; a++) {
+        if (!puf_finite(low[a]) || !puf_finite(high[a]) || !(low[a] < high[a])) { return PUF_EINVAL; }
+    }
+    const int64_t wide = (int64_t)choices + numbers;
+    for (int32_t a = 0; a < numbers; a++) {
+        const float middle = 0.5f * low[a] + 0.5f * high[a], reach = 0.5f * high[a] - 0.5f * low[a];
+        float *number = (float *)action + choices + a;
+        for (int64_t i = 0; i < n; i++) {
+            number[i * wide] = puf_clamp(middle + reach * puf_tanh(number[i * wide]), low[a], high[a]);
+        }
+    }
+    return PUF_OK;
 }
 
 int puf_masks_legal(const puf_dist *dist, const uint8_t *action_mask, int64_t rows, int64_t *bad) {

@@ -75,6 +75,27 @@ PUF_INLINE void softmax_stats(const float *planes, const uint8_t *mask, int32_t 
     *sum = total;
 }
 
+/* E log (1 - tanh^2 u) of u ~ N(mean, std^2) by the nodes of ops/distributions.py (`squash_loss`), and its derivatives by
+ * the mean and log_std. log (1 - tanh^2 u) = 2 (log 2 - |u| - log (1 + e^{-2|u|})): nothing overflows or cancels. */
+PUF_INLINE void squash_loss(vf mean, float std, vf *value, vf *d_mean, vf *d_log_std) {
+    static const float weight[] = {3.19155880e-1f, 2.31754734e-1f, 8.87372390e-2f,
+                                   1.79157396e-2f, 1.90728284e-3f, 1.07064870e-4f};
+    vf sum = vset(0.0f), slope = sum, spread = sum;
+    for (int32_t k = -5; k <= 5; k++) {
+        const float w = weight[k < 0 ? -k : k], away = 0.8f * (float)k * std;
+        const vf u = mean + vset(away), size = vmax(u, vset(0.0f) - u);
+        const vf e = vexp(vset(-2.0f) * size), whole = vset(1.0f) + e;
+        const vf positive = (vset(1.0f) - e) * vrecip(whole); /* tanh |u| */
+        const vf bent = vselect(vgt(u, vset(0.0f)), positive, vset(0.0f) - positive);
+        sum = vfma(vset(w), size + vlog(whole), sum);
+        slope = vfma(vset(w), bent, slope);
+        spread = vfma(vset(w * away), bent, spread);
+    }
+    *value = vfma(vset(-2.0f), sum, vset(1.38629436f));
+    *d_mean = vset(-2.0f) * slope;
+    *d_log_std = vset(-2.0f) * spread;
+}
+
 #define HALF_LOG_2PI 0.918938533204672742f
 #define STATS (2 * VW) /* floats kept of a component between evaluation and gradient */
 
@@ -129,8 +150,8 @@ static void dist_sample(const puf_dist *dist, const float *heads, const float *l
     }
 }
 
-/* Log-probability and entropy of the stored actions. For each choice the largest logit and the logarithm of the sum are kept
- * in `stats` for the gradient. */
+/* Log-probability and entropy of the stored actions. What the gradient needs is kept in `stats`: for each choice the largest
+ * logit and the logarithm of the sum, for each squashed number the derivatives of what its entropy loses. */
 PUF_INLINE void evaluate(const puf_dist *dist, const float *log_std, const float *heads, const void *action,
                          const uint8_t *action_mask, int32_t row, vf *logprob, vf *entropy, float *stats) {
     const int32_t choices = puf_dist_choices(dist), wide = puf_dist_mask_size(dist);
@@ -162,6 +183,14 @@ PUF_INLINE void evaluate(const puf_dist *dist, const float *log_std, const float
         const vf z = (vload(numbers + at) - vload(planes + at)) * vset(puf_exp(-log_std[a]));
         total = total - vfma(z * z, vset(0.5f), vset(log_std[a] + HALF_LOG_2PI));
         spread = spread + vset(log_std[a] + (HALF_LOG_2PI + 0.5f));
+        if (dist->squash) {
+            float *kept = stats + (int64_t)(choices + a) * STATS;
+            vf lost, d_mean, d_log_std;
+            squash_loss(vload(planes + at), puf_exp(log_std[a]), &lost, &d_mean, &d_log_std);
+            spread = spread + lost;
+            vstore(kept, d_mean);
+            vstore(kept + VW, d_log_std);
+        }
     }
     *logprob = total;
     *entropy = spread;
@@ -194,8 +223,14 @@ PUF_INLINE void evaluate_backward(const puf_dist *dist, const float *log_std, fl
         const int64_t at = (int64_t)a * PUF_SLICE + row;
         const vf inverse = vset(puf_exp(-log_std[a]));
         const vf z = (vload(numbers + at) - vload(planes + at)) * inverse;
-        vstore(planes + at, d_logprob * z * inverse);
-        grad_log_std[a] += vsum(vfma(d_logprob, z * z - vset(1.0f), d_entropy));
+        vf d_mean = d_logprob * z * inverse, d_log_std = vfma(d_logprob, z * z - vset(1.0f), d_entropy);
+        if (dist->squash) {
+            const float *kept = stats + (int64_t)(choices + a) * STATS;
+            d_mean = vfma(d_entropy, vload(kept), d_mean);
+            d_log_std = vfma(d_entropy, vload(kept + VW), d_log_std);
+        }
+        vstore(planes + at, d_mean);
+        grad_log_std[a] += vsum(d_log_std);
     }
 }
 

@@ -144,6 +144,7 @@ void puf_layout_make(puf_layout *l, const puf_net *net, int32_t vector) {
     l->dist.size = net->action_size;
     l->dist.numbers = net->action_numbers;
     l->dist.logits = l->logits;
+    l->dist.squash = net->action_squash;
     for (int32_t k = 0; k < PUF_MAX_HEADS; k++) { l->dist.n[k] = net->action_n[k]; }
     l->params = puf_net_params(net);
     for (int32_t i = 0; i < puf_net_tensors(net); i++) {

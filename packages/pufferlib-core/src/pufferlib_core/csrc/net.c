@@ -41,7 +41,8 @@ int puf_net_check(const puf_net *net) {
     for (int32_t k = 0; k < net->layers; k++) {
         if (net->width[k] < 1 || net->width[k] > PUF_MAX_WIDTH) { return PUF_EINVAL; }
     }
-    if (net->action_size > PUF_MAX_HEADS || net->action_numbers < 0 || net->action_numbers > net->action_size) {
+    if (net->action_size > PUF_MAX_HEADS || net->action_numbers < 0 || net->action_numbers > net->action_size ||
+        net->action_squash < 0 || net->action_squash > (net->action_numbers > 0)) {
         return PUF_EINVAL;
     }
     int32_t total = net->action_numbers;

@@ -85,6 +85,18 @@ static void note(int64_t *first, int64_t row) {
     if (row >= 0 && (*first < 0 || row < *first)) { *first = row; }
 }
 
+/* What environments [first, first + count) get of the actions (n, ...) of a row. */
+static const void *given(const collect_job *job, const unsigned char *action, int32_t first, int32_t count) {
+    const puf_segment *s = job->s;
+    const puf_net *net = &job->policy->layout.net;
+    if (s->given == NULL) { return action; }
+    const size_t bytes = 4 * (size_t)net->action_size, skipped = bytes * (size_t)first;
+    unsigned char *to = (unsigned char *)s->given + skipped;
+    puf_copy(to, action + skipped, bytes * (size_t)count);
+    (void)puf_squash(s->low, s->high, net->action_size - net->action_numbers, net->action_numbers, count, to);
+    return s->given;
+}
+
 static void collect_group(collect_job *job, int32_t thread, int32_t first, int32_t count) {
     const puf_segment *s = job->s;
     const puf_layout *l = &job->policy->layout;
@@ -125,7 +137,7 @@ static void collect_group(collect_job *job, int32_t thread, int32_t first, int32
             .log = s->log != NULL ? s->log + row : NULL,
             .action_mask = s->action_mask != NULL ? s->action_mask + (row + n) * choices : NULL,
         };
-        const int32_t finished = puf_vec_step_range(job->vec, first, count, action, &out);
+        const int32_t finished = puf_vec_step_range(job->vec, first, count, given(job, action, first, count), &out);
         if (carry != NULL) { remember(job, thread, t, first, count); }
         if (finished > 0) {
             job->finished[thread] += finished;
@@ -172,6 +184,9 @@ int puf_collect(puf_vec *vec, puf_policy *policy, const puf_exec *exec, const pu
     collect_job job = {.vec = vec, .policy = policy, .s = s, .seed = seed, .first_step = first_step};
     const int32_t width = puf_exec_width(exec);
     if ((s->carry != NULL) != (net->core != PUF_NO_CORE)) { return PUF_EINVAL; }
+    if ((s->given != NULL) != net->action_squash || (s->given != NULL && (s->low == NULL || s->high == NULL))) {
+        return PUF_EINVAL;
+    }
     if (width > policy->tasks || (s->action_mask == NULL) != (info->masks == 0)) { return PUF_EINVAL; }
     for (int32_t k = 0; k < width; k++) { job.bad_row[k] = job.bad_mask[k] = -1; }
     puf_exec_run(exec, collect_task, &job, (puf_vec_size(vec) + PUF_SLICE - 1) / PUF_SLICE);

@@ -108,10 +108,13 @@ def _check_acting(trial: Trial) -> None:
     for t in range(2):
         carry = None if segment.carry is None else segment.carry[0]
         heads, _, _ = oracle.step(segment.features[t], None if carry is None else carry.astype(np.float64))
-        how: dict[str, Any] = {"greedy": t == 1, "seed": 5, "step": 7}
+        how: dict[str, Any] = {"greedy": t == 1, "seed": 5, "step": 7, "raw": True}
         kept = None if carry is None else carry.copy()
         action, logprob, _ = engine.policy.act(segment.features[t], action_mask=_mask(segment, t), carry=kept, **how)
         _near(oracle.evaluate(heads, action, _mask(segment, t))[0], logprob, LOSS, "a log-probability")
+        kept = None if carry is None else carry.copy()
+        given, _, _ = engine.policy.act(segment.features[t], action_mask=_mask(segment, t), carry=kept, **how | {"raw": False})
+        assert given.tobytes() == case.spec.postprocess(action).tobytes(), "environments do not get what was sampled"
         some = slice(N // 2, N)
         mask = None if segment.action_mask is None else segment.action_mask[t, some]
         kept = None if carry is None else carry[some].copy()

@@ -84,7 +84,7 @@ def _outputs(trial: Trial, oracle: Oracle) -> tuple[float, float]:
     outputs, values = engine.policy.forward(segment.features[0], carry=carry)
     mask = None if segment.action_mask is None else segment.action_mask[0]
     kept = None if carry is None else carry.copy()
-    action, logprob, _ = engine.policy.act(segment.features[0], greedy=False, seed=5, action_mask=mask, carry=kept)
+    action, logprob, _ = engine.policy.act(segment.features[0], greedy=False, seed=5, action_mask=mask, carry=kept, raw=True)
     expected = oracle.evaluate(heads, action, mask)[0]
     return max(_gap(heads, outputs), _gap(value, values)), _gap(expected, logprob)
 

@@ -67,6 +67,12 @@ CASES = {
         actions=CHOICES, policy={"separate": True, "activation": "relu"}, ppo={"value_clip": 0.2, "dual_clip": 3.0}, masked=True
     ),
     "mlp, choices and numbers": Case(actions=Mixed(CHOICES, NUMBERS), ppo={"normalize_advantage": False}, masked=True),
+    "mlp, choices and squashed numbers": Case(
+        actions=Mixed(CHOICES, Box([-2, 0], [1, 3])),
+        policy={"squash": True, "log_std_init": -0.3},
+        coefficients=COEFFICIENTS._replace(entropy=0.5),
+        masked=True,
+    ),
     "cnn, choice": Case(obs=IMAGE, policy={"conv": ("6:3:2", "4:2:1"), "activation": "relu"}),
     "encoders of a dict, numbers": Case(obs=NESTED, actions=NUMBERS, policy={"conv": ("5:3:2",), "encoder": (6,)}),
     "lstm, choice": Case(policy={"core": "lstm", "core_size": 6}),
@@ -124,7 +130,8 @@ class Oracle:
         choices = choices_of(action).reshape(len(action), -1) if self.spec.nvec else None
         numbers = numbers_of(action).reshape(len(action), -1) if self.spec.numbers else None
         log_std = views(self.spec, self.params).get("log_std")
-        return mixed(heads, log_std, choices, numbers, self.spec.nvec, action_mask, xp=xp)
+        squashed = self.spec.config.squash
+        return mixed(heads, log_std, choices, numbers, self.spec.nvec, action_mask, squashed=squashed, xp=xp)
 
     def loss(self, rows: Rows, config: PPOConfig) -> tuple[float, dict[str, float]]:
         """The loss over all valid rows, and its parts."""

@@ -360,8 +360,9 @@ class JaxEngine:
         counts = jnp.ones_like(ended) if valid is None else valid
         heads, value = network.unroll(params, features, carry, ended, counts)
         logprob, entropy = mixed(
-            heads, network.log_std(params), given.get("choices"), given.get("numbers"), self.spec.nvec, mask, xp=jnp
-        )
+            heads, network.log_std(params), given.get("choices"), given.get("numbers"), self.spec.nvec, mask,
+            squashed=self.spec.config.squash, xp=jnp,
+        )  # fmt: skip
         joined = None if valid is None else _joined(valid)
         if joined is not None:
             logprob, entropy, value = (jnp.where(joined, x, 0.0) for x in (logprob, entropy, value))

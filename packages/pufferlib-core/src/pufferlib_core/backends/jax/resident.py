@@ -14,6 +14,7 @@ from pufferlib_core.backends.jax.network import Net, Params, Read, Traced, prepr
 from pufferlib_core.collect import check_finite
 from pufferlib_core.data import Segment
 from pufferlib_core.ops.devices import Envs, advance, from_records, to_records
+from pufferlib_core.ops.distributions import squash
 from pufferlib_core.ops.noise import LOW, action_keys, action_words, sampled
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.traits import DeviceEnv, EnvSpec
@@ -57,7 +58,7 @@ def collector(rules: DeviceEnv, env: EnvSpec, spec: PolicySpec, network: Net, st
         steps: T.
     """
     single = env.action_space.shape == ()  # actions of one choice are (N,)
-    limit = env.max_episode_steps
+    limit, bounds = env.max_episode_steps, spec.squash_bounds
 
     def collect(params: Params, read: Read, scene: Scene, keys: tuple[Traced, Traced], first_step: Traced) -> Any:
         rows = jnp.arange(len(scene.obs), dtype=jnp.uint32)
@@ -70,7 +71,10 @@ def collector(rules: DeviceEnv, env: EnvSpec, spec: PolicySpec, network: Net, st
         def step(now: Scene, words: Traced) -> tuple[Scene, Any]:
             heads, value, after = network.step(params, preprocess(read, now.obs), now.carry)
             choices, numbers, logprob = sampled(heads, network.log_std(params), spec.nvec, words, xp=jnp)
-            action = numbers if choices is None else choices[:, 0] if single else choices
+            if choices is None:
+                action = numbers if bounds is None else squash(numbers, *bounds, xp=jnp)
+            else:
+                action = choices[:, 0] if single else choices
             envs, caused = advance(rules, now.envs, action, limit, xp=jnp)
             ended = caused.terminated | caused.truncated
             carry = None if after is None else jnp.where(ended[:, None], 0.0, after)

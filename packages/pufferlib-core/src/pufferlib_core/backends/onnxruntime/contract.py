@@ -55,7 +55,8 @@ def outputs(spec: PolicySpec, masked: bool) -> list[Port]:
     """Outputs in their order."""
     space, nvec, numbers = spec.action_space, spec.nvec, spec.numbers
     counted = "the most likely allowed choice" if masked else "the most likely choice"
-    greedy = {"choices": f"{counted}, counted from 0", "numbers": "the mean, clipped to the bounds of the space"}
+    kept = "squashed into" if spec.config.squash else "clipped to"
+    greedy = {"choices": f"{counted}, counted from 0", "numbers": f"the mean, {kept} the bounds of the space"}
     ports = []
     if nvec and numbers:
         ports.append(Port("action/choices", "int32", (BATCH, len(nvec)), greedy["choices"]))
@@ -68,7 +69,7 @@ def outputs(spec: PolicySpec, masked: bool) -> list[Port]:
         without = f"; {MASKED:g} where the mask is 0" if masked else ""
         ports.append(Port("logits", "float32", (BATCH, sum(nvec)), f"of the options of one choice after the other{without}"))
     if numbers:
-        ports.append(Port("mean", "float32", (BATCH, numbers), "of the numbers, before they are clipped"))
+        ports.append(Port("mean", "float32", (BATCH, numbers), f"of the numbers, before they are {kept} the bounds"))
         ports.append(Port("log_std", "float32", (numbers,), "logarithms of their deviations, the same for every observation"))
     ports.append(Port("value", "float32", (BATCH,), "expected discounted return"))
     if spec.carry:
@@ -87,9 +88,12 @@ def contract(spec: PolicySpec, masked: bool, about: Mapping[str, Any]) -> dict[s
         about: where it comes from: `env`, `settings`, `checkpoint`.
     """
     ports = {"inputs": inputs(spec, masked), "outputs": outputs(spec, masked)}
+    kept = "then clipped to [low, high]"
+    if spec.config.squash:
+        kept = "x; then (low + high) / 2 + (high - low) / 2 * tanh(x)"
     drawn = {
         "logits": "choice k: a sample of softmax(its part of logits), parts of nvec[k] options",
-        "mean": "numbers: mean + exp(log_std) * a standard normal, then clipped to [low, high]",
+        "mean": f"numbers: mean + exp(log_std) * a standard normal, {kept}",
     }
     return {
         "kind": KIND,

@@ -17,7 +17,7 @@ from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, reading
 from pufferlib_core.checkpoint.files import write_atomically
 from pufferlib_core.errors import NativeError, RunError, ShapeError
 from pufferlib_core.native import Array
-from pufferlib_core.ops.distributions import MASKED
+from pufferlib_core.ops.distributions import MASKED, squash
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.policies import PolicySpec
 
@@ -106,9 +106,12 @@ def _compared(
     both = "action/choices" in given
     box = bounds(spec)
     if box is not None:
-        clipped = np.clip(heads[:, wide:], np.array(box.low, np.float32), np.array(box.high, np.float32))
+        if spec.squash_bounds is None:
+            kept = np.clip(heads[:, wide:], np.array(box.low, np.float32), np.array(box.high, np.float32))
+        else:
+            kept = squash(heads[:, wide:], *spec.squash_bounds, xp=np)
         name = "action/numbers" if both else "action"
-        expected[name] = clipped.reshape(given[name].shape)
+        expected[name] = kept.reshape(given[name].shape)
     for name, wanted in expected.items():
         if name in given:
             found[name] = _relative(given[name], wanted)

@@ -197,10 +197,14 @@ class Network:
         if spec.numbers:
             g.op("Identity", mean, out="mean")
             g.op("Identity", self._tensor("log_std"), out="log_std")
-            box = bounds(spec)
+            box, given = bounds(spec), "mean"
             assert box is not None
             low, high = (np.array(bound, np.float32) for bound in (box.low, box.high))
-            kept = g.op("Min", g.op("Max", "mean", g.constant(low)), g.constant(high))
+            if spec.squash_bounds is not None:
+                low, high = spec.squash_bounds
+                reach, middle = g.constant(high / 2 - low / 2), g.constant(low / 2 + high / 2)
+                given = g.op("Add", middle, g.op("Mul", reach, g.op("Tanh", "mean")))
+            kept = g.op("Min", g.op("Max", given, g.constant(low)), g.constant(high))
             g.shaped(kept, box.shape, out="action/numbers" if both else "action")
 
 

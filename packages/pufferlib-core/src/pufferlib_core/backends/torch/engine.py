@@ -311,8 +311,9 @@ class TorchEngine:
             heads, value = heads[rows["kept"]], value[rows["kept"]]
         log_std = self.policy.network.log_std if self.spec.numbers else None
         logprob, entropy = mixed(
-            heads, log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec, rows.get("action_mask"), xp=xp
-        )
+            heads, log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec, rows.get("action_mask"),
+            squashed=self.spec.config.squash, xp=xp,
+        )  # fmt: skip
         return loss(
             logprob, entropy, value, old_logprob=rows["old_logprob"], advantage=rows["advantage"], target=rows["target"],
             old_value=rows["old_value"], valid=None, config=self._raw, coefficients=weights, xp=xp,

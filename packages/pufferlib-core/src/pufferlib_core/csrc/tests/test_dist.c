@@ -36,15 +36,28 @@ static void run(int isa, const puf_dist *dist, int masked) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) { free(all[i]); }
 }
 
+/* By hand: tanh 0 = 0 and tanh(+-30) = +-1; a choice before the numbers stays. */
+static void squashed(void) {
+    const float low[] = {-1.0f, 0.0f}, high[] = {1.0f, 3.0f}, wrong[] = {1.0f, 3.0f}, far[] = {1.0f, INFINITY};
+    float action[] = {7.0f, 0.0f, 0.0f, 8.0f, 30.0f, -30.0f, 9.0f, -30.0f, 30.0f};
+    const float expected[] = {7.0f, 0.0f, 1.5f, 8.0f, 1.0f, 0.0f, 9.0f, -1.0f, 3.0f};
+    CHECK(puf_squash(low, high, 1, 2, 3, action) == PUF_OK);
+    for (int i = 0; i < 9; i++) { CHECK(action[i] == expected[i]); }
+    CHECK(puf_squash(wrong, high, 1, 2, 3, action) == PUF_EINVAL && puf_squash(low, far, 1, 2, 3, action) == PUF_EINVAL);
+    CHECK(puf_squash(low, high, 1, 0, 3, action) == PUF_EINVAL && puf_squash(low, NULL, 1, 2, 3, action) == PUF_EINVAL);
+}
+
 int main(void) {
+    squashed();
     const puf_dist shapes[] = {
         {.size = 1, .n = {3}, .logits = 3},
         {.size = 3, .n = {2, 5, 4}, .logits = 11},
         {.size = 2, .numbers = 2, .logits = 2},
         {.size = 4, .numbers = 2, .n = {3, 5}, .logits = 10},
+        {.size = 4, .numbers = 2, .n = {3, 5}, .logits = 10, .squash = 1},
     };
     for (int isa = 0; isa < PUF_ISA_COUNT; isa++) {
-        for (int k = 0; puf_isa_usable(isa) && k < 4; k++) {
+        for (int k = 0; puf_isa_usable(isa) && k < 5; k++) {
             run(isa, &shapes[k], 0);
             if (puf_dist_choices(&shapes[k]) > 0) { run(isa, &shapes[k], 1); }
         }

@@ -5,6 +5,10 @@
  * is (A). An action is K int32 words, then A float32 words. Action masks (n, logits - A) speak of the choices alone. A masked
  * choice has probability 0 and gradient 0. Log-probabilities and entropies of a row are the sums over its components. Dense
  * tolerance (1e-5 relative to the serial variant), independent of a row's neighbours.
+ *
+ * An action is what was sampled. Where numbers are squashed, the environment gets what `puf_squash` makes of them: the
+ * log-probability stays that of the sample, because the Jacobian, which depends on the sample alone, cancels in every ratio
+ * and divergence; the entropy is that of tanh of the number, so that a bonus on it does not push actions to their bounds.
  * PUF_EINVAL: sizes that are not legal, a missing pointer; PUF_EMASK: a mask that allows nothing.
  */
 #ifndef PUFFER_DIST_H
@@ -24,6 +28,7 @@ typedef struct {
     int32_t numbers; /* A: the last components are real numbers */
     int32_t n[32];   /* choices of component k < K */
     int32_t logits;  /* the sum of n, and A; at most PUF_MAX_LOGITS */
+    int32_t squash;  /* 1: numbers are squashed on their way to the environment; 0, and where there are none: not */
 } puf_dist;
 
 /* Floats of scratch memory (64-byte aligned) for the functions below; 0 if the sizes are not legal. */
@@ -41,6 +46,10 @@ int puf_dist_evaluate(int isa, const puf_dist *dist, const float *heads, const f
 int puf_dist_gradient(int isa, const puf_dist *dist, const float *heads, const float *log_std, const uint8_t *action_mask,
                       int32_t n, const void *action, const float *d_logprob, const float *d_entropy, float *d_heads,
                       float *d_log_std, float *scratch);
+/* What an environment gets of n sampled actions, words (n, choices + numbers), in place: number a becomes
+ *     (low[a] + high[a]) / 2 + (high[a] - low[a]) / 2 * tanh(number)
+ * and lies in [low[a], high[a]]; low and high (numbers) are finite, low < high. Bit-equal on every target. */
+int puf_squash(const float *low, const float *high, int32_t choices, int32_t numbers, int64_t n, void *action);
 /* 1 if every row of action_mask (rows, logits - A) allows a choice of each component; *bad is the first that does not. */
 int puf_masks_legal(const puf_dist *dist, const uint8_t *action_mask, int64_t rows, int64_t *bad);
 /* </cdef> */

@@ -60,6 +60,7 @@ typedef struct {
     int32_t action_size;    /* components, K choices and A real numbers */
     int32_t action_numbers; /* A: the last components are real numbers */
     int32_t action_n[32];   /* choices of component k < K */
+    int32_t action_squash;  /* 1: the numbers are squashed (puf_squash) on their way to the environment, which the caller does */
 } puf_net;
 
 enum { PUF_OWN_LAYERS = -1, PUF_OWN_CORE = -2 }; /* puf_tensor.encoder */
@@ -107,7 +108,8 @@ int puf_policy_forward(puf_policy *policy, const puf_exec *exec, const void *obs
                        float *value);
 /* Samples (or with greedy != 0 takes the most likely) actions. Row i is environment first_env + i; its noise is keyed by
  * (seed, environment, step[i]), or by one step for all rows if steps is NULL. action_mask: (n, L - A) bytes, non-zero =
- * allowed, or NULL; a row with nothing allowed gives PUF_EMASK. action: (n, K + A) words, int32 and then float32. carry is
+ * allowed, or NULL; a row with nothing allowed gives PUF_EMASK. action: (n, K + A) words, int32 and then float32, as they were
+ * sampled: squashed by none. carry is
  * overwritten with what the policy hands on next. */
 int puf_policy_act(puf_policy *policy, const puf_exec *exec, const void *obs, const uint8_t *action_mask, int32_t n,
                    uint64_t seed, uint32_t first_env, uint64_t step, int greedy, float *carry, void *action, float *logprob,

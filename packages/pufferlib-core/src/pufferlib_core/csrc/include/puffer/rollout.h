@@ -23,6 +23,9 @@ typedef struct {
     int32_t steps;
     float *carry;        /* (2, n, puf_net_carry) what the policy hands on: [0] to row 0, given; [1] after the last row so far,
                             written; NULL without a memory */
+    void *given;         /* (n, ...) scratch where the policy squashes numbers: what the environments get of the last actions.
+                            `action` keeps them as they were sampled. NULL, like low and high, of other policies */
+    const float *low, *high; /* (A) bounds of the numbers, see puf_squash */
 } puf_segment;
 
 /* Fills the segment with the policy's sampled actions; noise is keyed by (seed, environment, first_step + t).
