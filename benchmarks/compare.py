@@ -33,6 +33,7 @@ ENVIRONMENTS = {  # what each environment installs, the peer first
     "torch": ("torch", "stable-baselines3", "gymnasium"),
     "pufferlib": ("pufferlib==2.0.2", "gymnasium"),  # the last one with a wheel
 }
+OWN = {"ours": ("pufferlib-core",), "backends": ("pufferlib-core", "torch", "jax", "flax", "optax")}
 IMPORTS = {
     "Gymnasium": ("gymnasium", "import gymnasium"),
     "EnvPool": ("envpool", "import envpool"),
@@ -48,11 +49,16 @@ SMALL = {"num_envs": 8, "horizon": 128, "epochs": 4, "minibatch": 256, "learning
 LARGE = SMALL | {"num_envs": 1024, "horizon": 32, "minibatch": 4096}
 ZOO = {"num_envs": 8, "horizon": 32, "epochs": 20, "minibatch": 256, "learning_rate": 1e-3, "gamma": 0.98, "lam": 0.8,
        "timesteps": 100_000}  # fmt: skip
-PPO_PEERS = {
-    "Stable-Baselines3": ("torch", "sb3.py"),
-    "PyTorch, in the manner of CleanRL": ("torch", "torch_ppo.py"),
-    "JAX, in the manner of PureJaxRL": ("jax", "jax_ppo.py"),
-}
+PPO_PEERS: dict[str, tuple[str, str, dict[str, Any]]] = {  # by title: environment, script, what it is given beside the settings
+    "this framework, back end torch": ("backends", "native.py", {"backend": "torch"}),
+    "this framework, back end jax": ("backends", "native.py", {"backend": "jax"}),
+    "this framework, back end jax, environments on the device": (
+        "backends", "native.py", {"backend": "jax", "backend_options": {"jax.device_envs": True}},
+    ),
+    "Stable-Baselines3": ("torch", "sb3.py", {}),
+    "PyTorch, in the manner of CleanRL": ("torch", "torch_ppo.py", {}),
+    "JAX, in the manner of PureJaxRL": ("jax", "jax_ppo.py", {}),
+}  # fmt: skip
 Result = dict[str, Any]
 
 
@@ -86,14 +92,22 @@ def install_one(name: str) -> str | None:
     return str(folder / "bin/python") if done.returncode == 0 else None
 
 
+def install_backends() -> str:
+    """Interpreter of an environment with this framework and all of its back ends, that of the tests."""
+    folder = ROOT / "build/peers"
+    command = ["uv", "sync", "-q", "--group", "dev", "--group", "peers"]
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder)})
+    return str(folder / "bin/python")
+
+
 def install() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Interpreter and versions of each environment that installs; ours is the one that runs this."""
-    pythons, versions = {"ours": sys.executable}, {}
+    pythons, versions = {"ours": sys.executable, "backends": install_backends()}, {}
     for name in ENVIRONMENTS:
         if python := install_one(name):
             pythons[name] = python
     for name, python in pythons.items():
-        wanted = [package.split("==")[0] for package in ENVIRONMENTS.get(name, ("pufferlib-core",))]
+        wanted = [package.split("==")[0] for package in (ENVIRONMENTS | OWN)[name]]
         code = (
             "import json, sys; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in sys.argv[1:]}))"
         )
@@ -152,16 +166,16 @@ def simulation(pythons: dict[str, str]) -> list[Result]:
 def training(pythons: dict[str, str], name: str, settings: dict[str, Any], cores: int, seconds: float) -> list[Result]:
     """PPO runs of all peers with the same settings; `name` is solve (until the goal) or train (until the time is up)."""
     results = []
-    for title, (environment, file) in PPO_PEERS.items():
+    for title, (environment, file, more) in PPO_PEERS.items():
 
-        def run(python: str, which: str, seed: int) -> Result:
+        def run(python: str, which: str, seed: int, more: dict[str, Any]) -> Result:
             given = {"settings": settings, "seed": seed, "seconds": seconds, "to_goal": name == "solve"}
-            return script(python, which, "ppo", given, cores)
+            return script(python, which, "ppo", given | more, cores)
 
         found = pairs(
             pythons, environment,
-            lambda seed: run(sys.executable, "native.py", seed),
-            lambda seed, e=environment, f=file: run(pythons[e], f, seed),
+            lambda seed: run(sys.executable, "native.py", seed, {}),
+            lambda seed, e=environment, f=file, m=more: run(pythons[e], f, seed, m),
             SEEDS if name == "solve" else ROUNDS,
         )  # fmt: skip
         results.append({"name": name, "peer": title, "cores": cores, "settings": settings} | found)

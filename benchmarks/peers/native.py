@@ -36,12 +36,12 @@ def ppo(
         whole = progress.metrics["episode/count"] >= WINDOW
         return clock.update(progress.steps, progress.metrics["episode/return_mean"] if whole else math.nan)
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"torch": {"threads": cores}} if backend == "torch" else {}
     if settings:
         train = {"num_envs": settings["num_envs"], "timesteps": settings["timesteps"], "threads": cores, "stop_return": None}
         names = ("horizon", "epochs", "minibatch", "learning_rate", "gamma", "lam")
         ppo_options = {name: settings[name] for name in names} | {"normalize_return": False}
-        options = {"train": train, "ppo": ppo_options, "policy": {"hidden": [64, 64], "separate": True}}
+        options |= {"train": train, "ppo": ppo_options, "policy": {"hidden": [64, 64], "separate": True}}
     with tempfile.TemporaryDirectory() as out:
         clock.start()
         puffer.train(
