@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pufferlib_core import load_checkpoint, train
-from pufferlib_core.algorithms.ppo import PPOConfig
+from pufferlib_core.algorithms.ppo import PPOConfig, init
 from pufferlib_core.backends import backend_specs, get_backend
 from pufferlib_core.config import from_dict
 from pufferlib_core.errors import ConfigError, NonFiniteError
@@ -49,12 +49,12 @@ def test_a_segment_is_that_of_the_host(name):
     vecs, segments, engines = [], [], []
     for device_envs in (False, True):
         options = from_dict(backend_specs()["jax"].config, {"device_envs": device_envs})
-        engine = get_backend("jax").make_engine(
-            spec, PPOConfig(horizon=T, minibatch=T * N), options=options, num_envs=N, seed=5, pool=Pool(1)
-        )
-        state = engine.tensors(5)
+        ppo = PPOConfig(horizon=T, minibatch=T * N)
+        engine = get_backend("jax").make_engine(spec, ppo, options=options, num_envs=N, seed=5, pool=Pool(1))
+        state = init(engine, spec, ppo, num_envs=N, seed=5)
         state["value.bias"][...] = 3.0  # values far from 0: that of a wrong observation shows
         engine.push()
+        engine.load(state)
         vec = vectorize(env, num_envs=N, seed=5)
         segment = vec.allocate(T, spec.carry)
         segment.obs[0] = vec.reset().obs

@@ -215,6 +215,7 @@ def test_collection_and_unrolling_agree(core, mode):
     ppo = {"minibatch": steps * 4}
     engine, state = make_engine(vec.spec.obs_space, policy, ppo, steps=steps, envs=envs, action=Discrete(2))
     spread(engine, state)
+    engine.load(state)
     segment = vec.allocate(steps, engine.spec.carry)
     segment.obs[0] = vec.reset().obs
     for update in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ import optax
 from jax import lax
 
 from pufferlib_core.backends import Collector, Learnt
-from pufferlib_core.backends.acting import minibatch_order
+from pufferlib_core.backends.acting import CoreCollector, core_collector, minibatch_order
 from pufferlib_core.backends.jax import JaxConfig
 from pufferlib_core.backends.jax.network import JaxPolicy, Net, Network, Params, Read, Traced, preprocess
 from pufferlib_core.backends.jax.resident import Resident, refuse, write, write_ends
@@ -97,6 +98,8 @@ class JaxEngine:
         self._length = config.horizon if spec.carry else 1
         self._sequences = config.horizon * num_envs // self._length
         self.policy = JaxPolicy(spec, network_of(spec, options), self.device)
+        plain = self.device.platform == "cpu" and options.precision == "float32" and not options.device_envs
+        self._core = core_collector(spec, pool, seed) if plain else None
         self._state: dict[str, Array] = {}
         self._adam_step = np.zeros(1, np.int64)
         self._adam: Any = None
@@ -150,14 +153,21 @@ class JaxEngine:
         return found
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """Acts from now on with the observation statistics of `state`."""
+        """Acts from now on with the parameters as they are and the observation statistics of `state`."""
         self._load(self.policy, state)
+        if self._core is not None:
+            self._load_core(self._core, state)
 
     def _load(self, policy: JaxPolicy, state: Mapping[str, Array]) -> None:
         policy.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
+    def _load_core(self, core: CoreCollector, state: Mapping[str, Array]) -> None:
+        core.load({name: np.asarray(array) for name, array in self.policy.params.items()}, state)
+
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
+        if self._core is not None:
+            return self._core.collect(vec, segment, first_step)
         if not self._device_envs:
             return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
         if self._resident is None or self._resident.vec is not vec:
@@ -211,6 +221,9 @@ class JaxEngine:
         """
         if self._device_envs:
             raise ConfigError("train.lag collects on the host: leave it out, or jax.device_envs")
+        if self._core is not None:
+            core = CoreCollector(self.spec, pool, self.seed)
+            return Collector(core.policy, functools.partial(self._load_core, core), core.collect)
         policy = JaxPolicy(self.spec, self.policy.network, self.device)
 
         def load(state: Mapping[str, Array]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pufferlib_core.backends import Collector
-from pufferlib_core.backends.acting import minibatch_order
+from pufferlib_core.backends.acting import CoreCollector, core_collector, minibatch_order
 from pufferlib_core.backends.params import moments, served
 from pufferlib_core.backends.torch import TorchConfig
 from pufferlib_core.backends.torch.modules import initial_values, make_network, saved_network
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 Rows = dict[str, Tensor]  # planes of a segment, (rows, ...), by name
 PLANES = ("choices", "numbers", "action_mask", "old_logprob", "old_value", "target")  # what the loss reads beside the network
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch's Adam names what `backends.params.moments` names; Muon has the first
+METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
 FIRST_SCALE = 65536.0  # of the loss in fp16, in every update anew: so no checkpoint has to hold one
 
 
@@ -95,6 +98,8 @@ class TorchEngine:
         kept = {key: aligned_zeros(shapes[name], np.float32) for name, keys in self._kept.items() for key in keys}
         self._state: dict[str, Array] = learnt | kept | {"adam/step": self._adam_step}
         self.policy = TorchPolicy(spec, place(network, learnt, self.device), self.device, self._precision)
+        plain = self.device.type == "cpu" and options.precision == "float32"
+        self._core = core_collector(spec, pool, seed) if plain else None
         self._params = dict(self.policy.network.named_parameters())
         self._moments: dict[str, dict[str, Tensor]] = {}
         self._optimizer = torch.optim.AdamW(
@@ -128,18 +133,25 @@ class TorchEngine:
                 torch.from_numpy(self._state[kept]).copy_(self._moments[name][key])
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """Acts from now on with the observation statistics of `state`."""
+        """Acts from now on with the parameters as they are and the observation statistics of `state`."""
         self._load(self.policy, state)
+        if self._core is not None:
+            self._core.load(self._state, state)
 
     def _load(self, policy: TorchPolicy, state: Mapping[str, Array]) -> None:
         policy.preprocess.load(Moments.of(state, "obs_norm/") if self.spec.config.normalize_obs else None)
 
     def collect(self, vec: VecEnv, segment: Segment, first_step: int) -> int:
         """Fills a segment with sampled actions; returns how many episodes ended. See `pufferlib_core.collect`."""
+        if self._core is not None:
+            return self._core.collect(vec, segment, first_step)
         return collect(self.policy, vec, segment, seed=self.seed, first_step=first_step)
 
     def collector(self, pool: Pool) -> Collector:
         """See `Engine.collector`."""
+        if self._core is not None:
+            core = CoreCollector(self.spec, pool, self.seed)
+            return Collector(core.policy, functools.partial(core.load, self._state), core.collect)
         policy = TorchPolicy(self.spec, copy.deepcopy(self.policy.network), self.device, self._precision)
 
         def load(state: Mapping[str, Array]) -> None:
@@ -161,28 +173,27 @@ class TorchEngine:
         weights = Coefficients(*(torch.tensor(weight, device=self.device) for weight in coefficients))
         self._begin(coefficients.rate)
         self._scale = self._first_scale
-        sums: dict[str, Tensor] = {}
+        sums = dict.fromkeys(METRICS, 0.0)
         done, stopped = 0, False
         size = config.minibatch // self._each
         for epoch in range(config.epochs):
             taken = minibatch_order(self.seed, update, epoch, self._units, size) if order is None else order[epoch]
             for units in torch.from_numpy(taken).to(self.device).split(size):
-                metrics = self._gradient(rows, units, weights)
-                if not torch.isfinite(metrics["loss"] + metrics["grad_norm"]):
+                metrics = dict(zip(METRICS, self._gradient(rows, units, weights).tolist(), strict=True))
+                if not math.isfinite(metrics["loss"] + metrics["grad_norm"]):
                     raise NonFiniteError(
                         f"ppo: NaN or infinity in the loss or its gradient, update {update}, "
                         f"minibatch {done}; the step was not taken"
                     )
-                stopped = config.target_kl > 0 and bool(metrics["approx_kl"] > config.target_kl)
+                stopped = config.target_kl > 0 and metrics["approx_kl"] > config.target_kl
                 if stopped:
                     break
                 self._step(coefficients.rate)
                 done += 1
-                sums = {name: sums.get(name, 0) + metrics[name] for name in metrics if name != "loss"}
+                sums = {name: sums[name] + value for name, value in metrics.items()}
             if stopped:
                 break
-        names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
-        return {name: float(sums[name]) / done if done else 0.0 for name in names}
+        return {name: total / max(done, 1) for name, total in sums.items() if name != "loss"}
 
     def _begin(self, rate: float) -> None:
         """What torch's Adam keeps beside the moments. It counts steps in float32, where 2^24 + 1 is 2^24: it is told anew."""
@@ -255,8 +266,8 @@ class TorchEngine:
             read |= {"valid": valid[..., None], "kept": valid.flatten().nonzero().squeeze(1)}
         return read
 
-    def _gradient(self, rows: Rows, units: Tensor, weights: Coefficients) -> dict[str, Tensor]:
-        """Loss, its parts and the gradient of a minibatch, whose norm is kept below the settings' bound.
+    def _gradient(self, rows: Rows, units: Tensor, weights: Coefficients) -> Tensor:
+        """METRICS and the gradient of a minibatch, whose norm is kept below the settings' bound.
 
         The pieces of a minibatch add up to what it gives at once: advantages are normalised over all of it, and each piece
         counts by its rows. Where a gradient overflows in fp16 it is computed again with half the scale.
@@ -271,24 +282,25 @@ class TorchEngine:
             advantage = advantage * rows["importance"][every]
         split = advantage.split([len(index) for _, index in pieces])
         while True:
-            self.policy.network.zero_grad()
-            metrics: dict[str, Tensor] = {}
+            for parameter in self._params.values():
+                parameter.grad = None
+            measured: list[Tensor] = []
             for (part, index), own in zip(pieces, split, strict=True):
                 planes = {name: rows[name][index] for name in PLANES if name in rows}
                 total, parts = self._loss(self._read(rows, part, index) | planes | {"advantage": own}, weights)
                 weight = len(index) / count
                 (total * (weight * self._scale)).backward()
-                for name, value in (parts | {"loss": total}).items():
-                    metrics[name] = metrics.get(name, 0) + weight * value.detach()
-            gradients = self._gradients()
+                named = parts | {"loss": total}
+                measured.append(weight * torch.stack([named[name].detach() for name in METRICS[:-1]]))
+            gradients, metrics = self._gradients(), sum(measured[1:], start=measured[0])
             norm = torch.nn.utils.get_total_norm(gradients)
-            if self._scale == 1 or torch.isfinite(norm) or not torch.isfinite(metrics["loss"]):
+            if self._scale == 1 or torch.isfinite(norm) or not torch.isfinite(metrics[0]):
                 break
             self._scale /= 2
         limit = self.config.max_grad_norm
         if limit > 0:
             torch._foreach_mul_(gradients, torch.clamp(limit / norm, max=1.0))
-        return metrics | {"grad_norm": norm}
+        return torch.cat([metrics, norm[None]])
 
     def _gradients(self) -> list[Tensor]:
         """Those of all parameters, 0 where a module has not used one, without the scale of the loss."""
