@@ -46,6 +46,7 @@ int puf_isa_usable(int isa) {
         case PUF_ISA_AVX2:
         case PUF_ISA_AVX512: return usable(isa);
         case PUF_ISA_NEON: return PUF_NEON;
+        case PUF_ISA_WASM: return PUF_WASM;
         default: return 0;
     }
 }
@@ -53,6 +54,7 @@ int puf_isa_usable(int isa) {
 int puf_isa_best(void) {
     if (puf_isa_usable(PUF_ISA_AVX512)) { return PUF_ISA_AVX512; }
     if (puf_isa_usable(PUF_ISA_NEON)) { return PUF_ISA_NEON; }
+    if (puf_isa_usable(PUF_ISA_WASM)) { return PUF_ISA_WASM; }
     return puf_isa_usable(PUF_ISA_AVX2) ? PUF_ISA_AVX2 : PUF_ISA_SERIAL;
 }
 
@@ -62,6 +64,7 @@ const char *puf_isa_name(int isa) {
         case PUF_ISA_AVX2: return "avx2";
         case PUF_ISA_AVX512: return "avx512";
         case PUF_ISA_NEON: return "neon";
+        case PUF_ISA_WASM: return "wasm";
         default: return NULL;
     }
 }

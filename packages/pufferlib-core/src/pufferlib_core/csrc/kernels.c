@@ -9,6 +9,9 @@ extern const puf_kernels puf_kernels_avx2, puf_kernels_avx512;
 #if PUF_NEON
 extern const puf_kernels puf_kernels_neon;
 #endif
+#if PUF_WASM
+extern const puf_kernels puf_kernels_wasm;
+#endif
 
 const puf_kernels *puf_kernels_get(int isa) {
     if (!puf_isa_usable(isa)) { return NULL; }
@@ -20,6 +23,9 @@ const puf_kernels *puf_kernels_get(int isa) {
 #endif
 #if PUF_NEON
         case PUF_ISA_NEON: return &puf_kernels_neon;
+#endif
+#if PUF_WASM
+        case PUF_ISA_WASM: return &puf_kernels_wasm;
 #endif
         default: return NULL;
     }

@@ -9,9 +9,10 @@ typedef enum {
     PUF_ISA_SERIAL = 0, /* plain C, the reference; always usable */
     PUF_ISA_AVX2 = 1,   /* x86-64-v3: AVX2 + FMA */
     PUF_ISA_AVX512 = 2, /* x86-64-v4: AVX-512 F, BW, DQ, VL */
-    PUF_ISA_NEON = 3    /* aarch64, always usable there */
+    PUF_ISA_NEON = 3,   /* aarch64, always usable there */
+    PUF_ISA_WASM = 4    /* WebAssembly modules built with 128-bit vectors */
 } puf_isa;
-enum { PUF_ISA_COUNT = 4 };
+enum { PUF_ISA_COUNT = 5 };
 
 /* 1 if this build holds the variant and this processor (and its operating system) can run it, else 0. */
 int puf_isa_usable(int isa);

@@ -34,6 +34,12 @@
 #define PUF_NEON 0
 #endif
 
+#if defined(__wasm_simd128__) && !defined(PUF_NO_SIMD)
+#define PUF_WASM 1
+#else
+#define PUF_WASM 0
+#endif
+
 /* gcc and clang compile loops over independent elements to vectors; this states the independence. */
 #if defined(__clang__)
 #define PUF_IVDEP _Pragma("clang loop vectorize(assume_safety)")
