@@ -125,6 +125,13 @@ def gates(seeds: int) -> list[Gate]:
         ),
         Gate(name="fuzz", about="foreign configs, manifests, tensors and spaces", command=tool("fuzz", f"--seconds={FUZZING}")),
         Gate(name="wheels", about="wheels from sdists outside the workspace", command=tool("check_wheels")),
+        Gate(
+            name="wasm",
+            about="WebAssembly: modules, JavaScript API, the same runs as CPython",
+            command=tool("check_wasm", *coverage),
+            env={"COVERAGE_FILE": str(COVERAGE / "wasm")},
+            closing=True,
+        ),
         Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
         Gate(
             name="portability",
@@ -139,7 +146,7 @@ def gates(seeds: int) -> list[Gate]:
         ),
         Gate(name="golden", about="golden trajectories of the environments", command=tool("golden")),
         Gate(name="pages", about="pages of the environments are up to date", command=benchmark("environments", "--check")),
-        Gate(name="coverage", about="coverage floors", command=tool("check_coverage"), after=("tests", "peers")),
+        Gate(name="coverage", about="coverage floors", command=tool("check_coverage"), after=("tests", "peers", "wasm")),
         Gate(
             name="speed",
             about="ratios against those stored for this class of machine",

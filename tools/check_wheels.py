@@ -23,11 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = {  # in the order of their layers: each may need those before it to build
     "pufferlib-core": "cp311-abi3",
     "pufferlib-envs": "cp311-abi3",
+    "pufferlib-wasm": "py3-none",
     "pufferlib-cli": "py3-none",
 }
 IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
+    "pufferlib-wasm": ["py.typed", "puffer.wasm", "puffer-scalar.wasm"],
     "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
 }
 TRAIN_KEYS = {
@@ -36,15 +38,16 @@ TRAIN_KEYS = {
 }
 IMPORT = """
 import sys
-import pufferlib_core, pufferlib_envs, pufferlib_cli
+import pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_cli
 heavy = sorted({"torch", "jax", "safetensors", "numpy"} & set(sys.modules))
 assert not heavy, f"import pufferlib_core loads {heavy}"
-for module in (pufferlib_core, pufferlib_envs, pufferlib_cli):
+for module in (pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_cli):
     assert "site-packages" in module.__file__, module.__file__
 from pathlib import Path
 assert (Path(pufferlib_core.include_dir()) / "puffer" / "puffer.h").is_file()
 assert (Path(pufferlib_core.source_dir()) / "puffer.c").is_file()
 import pufferlib_core._native, pufferlib_envs._native
+assert pufferlib_wasm.module_path().is_file()
 print(pufferlib_core.__version__, "imported from wheels")
 """
 
@@ -92,7 +95,7 @@ def check_contents(member: str, sdist: Path, wheel: Path) -> None:
     if stray:
         raise Failure(f"{wheel.name} holds what does not belong there: {', '.join(stray)}")
     with tarfile.open(sdist) as archive:
-        built = [name for name in archive.getnames() if name.endswith((".so", ".pyd", ".o"))]
+        built = [name for name in archive.getnames() if name.endswith((".so", ".pyd", ".o", ".wasm"))]
     if built:
         raise Failure(f"{sdist.name} holds build results: {', '.join(built)}")
 

@@ -1,0 +1,162 @@
+import { PufferError } from "./errors.js";
+import { decode, encode } from "./safetensors.js";
+import { environment } from "./settings.js";
+
+/**
+ * Checkpoints of the project: docs/explanation/checkpoint-format.md.
+ * @typedef {Map<string, Uint8Array>} Files a checkpoint folder by file name
+ * @typedef {{ manifest: any, state: any, tensors: Record<string, import("./policy.js").Tensors> }} Checkpoint
+ * @typedef {{ steps: number, episodes: { count: number, returns: number[], lengths: number[] },
+ *   tensors: Record<string, import("./policy.js").Tensors> }} Contents
+ */
+
+const SCHEMA = 1;
+const KIND = "pufferlib-checkpoint";
+const MANIFEST = "manifest.json";
+const STATE = "state.json";
+
+/** A number as Python writes it. @param {number} x */
+function number(x) {
+  if (!Number.isFinite(x)) throw new PufferError(`a checkpoint cannot hold the number ${x}`);
+  const [mantissa, exponent] = x.toExponential().split("e"), power = Number(exponent);
+  if (Number.isSafeInteger(x) || (power >= -4 && power < 16)) return String(x);
+  return `${mantissa}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
+}
+
+/**
+ * JSON with sorted keys, byte for byte as Python's json.dumps.
+ * @param {any} value
+ * @param {boolean} indented by one space, else without any space
+ * @param {string} [margin]
+ * @returns {string}
+ */
+export function dumps(value, indented, margin = "\n") {
+  if (typeof value === "number") return number(value);
+  if (typeof value === "bigint") return String(value);
+  if (value === null || typeof value !== "object") {
+    return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => (c === "\u007f" ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`));
+  }
+  const inner = indented ? `${margin} ` : "", between = indented ? ": " : ":";
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  const items = Array.isArray(value)
+    ? value.map((one) => dumps(one, indented, inner))
+    : Object.keys(value).sort().map((key) => dumps(key, indented) + between + dumps(value[key], indented, inner));
+  return items.length ? `${open}${inner}${items.join(`,${inner}`)}${indented ? margin : ""}${close}` : open + close;
+}
+
+/** @param {Uint8Array} data */
+async function sha256(data) {
+  // Node 18 has no global `crypto`.
+  const { subtle } = globalThis.crypto ?? (await import(/* @vite-ignore */ String("node:crypto"))).webcrypto;
+  const digest = new Uint8Array(await subtle.digest("SHA-256", /** @type {BufferSource} */ (data)));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** @param {string} text */
+const utf8 = (text) => new TextEncoder().encode(text);
+
+/**
+ * The files of a checkpoint.
+ * @param {import("./instance.js").Catalogue} catalogue
+ * @param {import("./settings.js").Resolved} settings
+ * @param {Contents} contents
+ * @returns {Promise<Files>}
+ */
+export async function writeCheckpoint(catalogue, settings, { steps, episodes, tensors }) {
+  const env = environment(catalogue, settings.env);
+  const changed = Object.entries(env.options).find(([name, { default: value }]) => settings[settings.env][name] !== value);
+  if (changed) {
+    throw new PufferError(
+      `${settings.env}.${changed[0]} is not its default, so that spaces may differ from those that the module knows: save the tensors of ` +
+        "run.tensors() instead, or train with the defaults",
+    );
+  }
+  const said = Object.fromEntries(Object.entries(settings).map(([name, values]) => [name, isSection(values) ? withoutNull(values) : values]));
+  const state = { steps, episodes, best: null, best_steps: null, best_by: "training", settings: said };
+  /** @type {Files} */
+  const files = new Map(Object.entries(tensors).map(([name, one]) => [`${name}.safetensors`, encode(one)]));
+  files.set(STATE, utf8(dumps(state, true)));
+  const sealed = {};
+  for (const [name, data] of files) Object.assign(sealed, { [name]: { bytes: data.length, sha256: await sha256(data) } });
+  const manifest = {
+    env: settings.env,
+    algorithm: settings.algorithm,
+    backend: settings.backend,
+    seed: settings.seed,
+    policy: {
+      obs_space: env.obs_space,
+      action_space: env.action_space,
+      config: said.policy,
+      postprocessing: env.action_space.type === "Box" ? "clip" : "none",
+    },
+    space_fingerprint: env.space_fingerprint,
+    exact: false,
+    exact_reason: "written in WebAssembly: bit for bit there, up to rounding elsewhere",
+    created: `${new Date().toISOString().slice(0, 19)}Z`,
+    schema: SCHEMA,
+    kind: KIND,
+    step: steps,
+    files: sealed,
+  };
+  const digest = await sha256(utf8(dumps(manifest, false)));
+  return files.set(MANIFEST, utf8(dumps({ ...manifest, digest }, true)));
+}
+
+/** @param {any} value */
+const isSection = (value) => value !== null && typeof value === "object";
+
+/** @param {Record<string, any>} values */
+const withoutNull = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+
+/**
+ * The digest that the text of a manifest must carry: of the same text without it and without spaces. Numbers stay as they are
+ * written, because JavaScript would not write all of them in the same way again.
+ * @param {string} text
+ */
+function digestOf(text) {
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[^\s"]+/g) ?? [];
+  const at = tokens.findIndex((token, k) => token === '"digest"' && tokens[k + 1] === ":");
+  const [before, after] = at < 0 ? [tokens, []] : [tokens.slice(0, at), tokens.slice(at + 3)];
+  const joined = before.join("") + after.join("").replace(/^,/, "");
+  return sha256(utf8(joined.replace(/,}$/, "}")));
+}
+
+/**
+ * Reads and verifies a checkpoint, of Python or of this package.
+ * @param {Files} files
+ * @returns {Promise<Checkpoint>}
+ */
+export async function readCheckpoint(files) {
+  const manifest = parse(files, MANIFEST);
+  if (manifest.kind !== KIND) throw new PufferError(`${MANIFEST}: belongs to something else (kind ${manifest.kind}, expected ${KIND})`);
+  if (manifest.schema !== SCHEMA) throw new PufferError(`${MANIFEST}: schema ${manifest.schema} is not read here, only ${SCHEMA}`);
+  if ((await digestOf(new TextDecoder().decode(files.get(MANIFEST)))) !== manifest.digest) {
+    throw new PufferError(`${MANIFEST}: its digest does not match: corrupted`);
+  }
+  /** @type {Checkpoint["tensors"]} */
+  const tensors = {};
+  for (const [name, { bytes, sha256: wanted }] of Object.entries(/** @type {Record<string, any>} */ (manifest.files))) {
+    const data = contents(files, name);
+    if (data.length !== bytes) throw new PufferError(`${name}: ${data.length} bytes, the manifest says ${bytes}`);
+    if ((await sha256(data)) !== wanted) throw new PufferError(`${name}: its SHA-256 differs from the manifest's: the file is corrupted`);
+    if (name.endsWith(".safetensors")) tensors[name.slice(0, -".safetensors".length)] = decode(data, name);
+  }
+  return { manifest, state: parse(files, STATE), tensors };
+}
+
+/** @param {Files} files @param {string} name */
+function contents(files, name) {
+  const data = files.get(name);
+  if (!data) throw new PufferError(`${name}: is missing`);
+  return data;
+}
+
+/** @param {Files} files @param {string} name */
+function parse(files, name) {
+  const data = contents(files, name);
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch (error) {
+    throw new PufferError(`${name}: is not JSON (${/** @type {Error} */ (error).message}): corrupted or truncated?`);
+  }
+}
