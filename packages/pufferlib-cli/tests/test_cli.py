@@ -499,3 +499,17 @@ def test_parity(capsys, monkeypatch):
 def test_parity_of_what_is_not_there(options, text, capsys):
     assert main(["parity", *options]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_settings_may_stand_where_no_environment_does(tmp_path, capsys):
+    out = ["--timesteps", "4096", "--out", str(tmp_path), "--json"]
+    assert main(["train", "--ppo.learning_rate", "3e-3", "cartpole", *out]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert config(Path(first["run_dir"]))["ppo"]["learning_rate"] == 3e-3
+    changed = ["--ppo.learning_rate", "2e-4", "--ppo.entropy_coef=0.5", "--timesteps", "8192"]
+    assert main(["train", "--resume", first["run_dir"], *changed, *out[2:]]) == 0
+    again = json.loads(capsys.readouterr().out)
+    ppo = config(Path(again["run_dir"]))["ppo"]
+    assert (ppo["learning_rate"], ppo["entropy_coef"], again["steps"]) == (2e-4, 0.5, 8192)
+    assert main(["train", "cartpole", "--ppo.gamma", "--json"]) == 2
+    assert "--ppo.gamma needs a value" in capsys.readouterr().err

@@ -178,7 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failure, 2 usage, 130 interrupted.
     """
     try:
-        args, rest = parser().parse_known_args(argv)
+        known, settings = _settings(sys.argv[1:] if argv is None else argv)
+        args, rest = parser().parse_known_args(known)
+        rest = [*settings, *rest]
     except ConfigError as error:
         print(f"puffer: {error}", file=sys.stderr)
         return 2
@@ -188,6 +190,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"puffer {args.command}: unknown argument {rest[0]}; see puffer {args.command} --help", file=sys.stderr)
         return 2
     return _run(args, rest)
+
+
+def _settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What the parser knows; and `--section.option VALUE`, which it does not: it would take VALUE for an environment."""
+    known: list[str] = []
+    settings: list[str] = []
+    waiting = False  # for the value of a setting
+    for argument in argv:
+        flag, equals, _ = argument.partition("=")
+        setting = flag.startswith("--") and "." in flag
+        taken = setting or (waiting and not argument.startswith("--"))
+        (settings if taken else known).append(argument)
+        waiting = setting and not equals
+    return known, settings
 
 
 def _run(args: argparse.Namespace, rest: list[str]) -> int:
