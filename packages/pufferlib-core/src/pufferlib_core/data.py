@@ -49,7 +49,7 @@ class Segment:
     log: npt.NDArray[Any]  # (T, N) EPISODE, meaningful where an episode ended
     final_obs: npt.NDArray[Any]  # (N, *row) last final observation of each environment
     action_mask: ByteArray | None  # (T + 1, N, logits) what the action of row t may be; None: anything
-    version: npt.NDArray[np.int32]  # (T, N) updates that the policy had seen which chose the action
+    version: npt.NDArray[np.int64]  # (T, N) updates that the policy had seen which chose the action
     carry: FloatArray | None = None  # (2, N, C) what a policy with a memory hands on: at row 0, and after the last row so far
     turns: bool = False  # agents wait for each other: rows that are not valid belong to the turn before, see `ops.turns`
 
@@ -88,7 +88,7 @@ class Segment:
             log=zeros(plane, EPISODE),
             final_obs=zeros((envs, *obs_row[1]), obs_row[0]),
             action_mask=zeros((steps + 1, envs, mask_size), np.uint8) if mask_size else None,
-            version=zeros(plane, np.int32),
+            version=zeros(plane, np.int64),
             turns=turns,
         )  # fmt: skip
 
