@@ -49,6 +49,18 @@ def test_cartpole_is_learnt_evaluated_and_continued_on_the_other_back_end(tmp_pa
     check_cartpole("torch", tmp_path)
 
 
+def test_the_divergence_of_an_update_counts_that_of_the_deviations(tmp_path):
+    """It is measured against the policy from before the update, whose deviations must not change with the parameters."""
+    options = {"ppo.kl_target": 0.01, "ppo.kl_coef": 0.2, "ppo.learning_rate": 3e-3}
+    found = {name: [] for name in ("native", "torch")}
+    for name, moved in found.items():
+        train(
+            "pendulum", backend=name, timesteps=4096, num_envs=32, options=options, out=str(tmp_path),
+            callbacks=[lambda progress, moved=moved: moved.append(progress.metrics["losses/divergence"])],
+        )  # fmt: skip
+    np.testing.assert_allclose(found["torch"], found["native"], rtol=1e-3)
+
+
 def test_resume_is_bit_exact_on_the_cpu(tmp_path):
     options = {"policy": {"normalize_obs": True}}
     whole = train("pendulum", backend="torch", timesteps=20_000, checkpoint_every=8_000, options=options, out=str(tmp_path))

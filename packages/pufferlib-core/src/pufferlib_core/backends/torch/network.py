@@ -260,7 +260,7 @@ class TorchPolicy(HostPolicy):
 
     def log_std(self) -> Any:
         """See `HostPolicy`."""
-        return _array(self.network.log_std.detach()) if self.spec.numbers else None
+        return _array(self.network.log_std.detach()).copy() if self.spec.numbers else None  # an update writes in place
 
 
 def _array(tensor: Tensor) -> Array:
