@@ -108,6 +108,10 @@ def test_a_run_with_a_segment_ahead_resumes_to_the_bit(tmp_path, more):
     assert "ahead" not in puffer.load_checkpoint(saved[-1]).files
     with pytest.raises(CheckpointError, match=r"set train\.lag to 1, or to 0"):
         puffer.train(resume=saved[1], options={"train.lag": None}, out=str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"collected ahead, of 16 steps: ppo\.horizon cannot change to 8"):
+        puffer.train(resume=saved[1], options={"ppo.horizon": 8}, out=str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"ppo\.advantage=gae takes what an older policy did .* set it to vtrace"):
+        puffer.train(resume=saved[1], options={"train.lag": 0, "ppo.advantage": "gae"}, out=str(tmp_path))
     assert puffer.train(resume=saved[1], options={"train.lag": 0}, out=str(tmp_path)).summary["steps"] == 5 * ROWS
 
 

@@ -126,10 +126,15 @@ class Run:
         saved = checkpoint.files.get("ahead")
         if saved is None:
             return
+        told, steps = f"{checkpoint.path} holds a segment that was collected ahead", self.segment.steps
         if not isinstance(self.collection, Overlap):
-            raise CheckpointError(
-                f"{checkpoint.path} holds a segment that was collected ahead: set train.lag to 1, or to 0, to learn from it"
-            )
+            raise CheckpointError(f"{told}: set train.lag to 1, or to 0, to learn from it")
+        if reason := self.algorithm.synchronous(self.settings.options):
+            raise CheckpointError(f"{told}: {reason}")
+        with reading(checkpoint.path):
+            held = len(saved["reward"])
+        if held != steps:
+            raise CheckpointError(f"{told}, of {held} steps: ppo.horizon cannot change to {steps} before it is learnt from")
         self.collection.put_ahead(lambda segment: load_planes(segment, saved, checkpoint.path / "ahead.safetensors"))
 
     @property
