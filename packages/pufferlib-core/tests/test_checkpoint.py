@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pufferlib_core import train
 from pufferlib_core.checkpoint import (
     checkpoints_of,
     copy_checkpoint,
@@ -320,3 +321,18 @@ def test_any_damage_in_the_newest_checkpoint_leads_to_the_one_before(tmp_path, d
                 load_checkpoint(run)
     finally:
         path.write_bytes(intact)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"squash": True}, {"activation": "relu"}, {"hidden": [32]}, {"core": "gru"}, {"normalize_obs": False}],
+    ids=lambda option: next(iter(option)),
+)
+def test_the_network_cannot_change_on_resume(tmp_path, option):
+    """Some of it would go unnoticed: parameters of the same form that mean something else."""
+    run = train("pendulum", timesteps=2048, num_envs=32, options={"policy.hidden": [16]}, out=str(tmp_path))
+    (name,) = option
+    with pytest.raises(CheckpointError, match=rf"was trained with policy\.{name}=.*: it cannot change on resume"):
+        train(resume=run.checkpoint, timesteps=4096, options={f"policy.{name}": option[name]}, out=str(tmp_path))
+    changed = {"policy.obs_clip": 5.0, "policy.log_std_init": -1.0}
+    assert train(resume=run.checkpoint, timesteps=4096, options=changed, out=str(tmp_path)).summary["steps"] == 4096

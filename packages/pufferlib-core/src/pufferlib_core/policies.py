@@ -47,6 +47,7 @@ class PolicyConfig:
     )
 
 
+FREE = frozenset({"obs_clip", "log_std_init", "module"})  # may change when a run goes on; the other settings are its network
 OWN = "module."  # begins the names of tensors that a network of one's own has in place of `PolicySpec.tensors`
 
 
@@ -200,6 +201,23 @@ class PolicySpec:
             yield f"{part}.core.input", (self.gates * size, self.config.hidden[-1])
             yield f"{part}.core.state", (self.gates * size, size)
             yield f"{part}.core.bias", (self.gates * size,)
+
+    def check_same_network(self, before: PolicyConfig, where: object) -> None:
+        """Refuses settings that would read the parameters of a run as another network than the one that learnt them.
+
+        Args:
+            before: the settings of that run.
+            where: its checkpoint.
+
+        Raises:
+            CheckpointError: naming the first one that differs.
+        """
+        theirs, ours = to_dict(before), to_dict(self.config)
+        for name, value in theirs.items():
+            if name not in FREE and ours[name] != value:
+                raise CheckpointError(
+                    f"{where} was trained with policy.{name}={value}, the settings say {ours[name]}: it cannot change on resume"
+                )
 
     def check_described(self) -> None:
         """Refuses a network that is not described here.

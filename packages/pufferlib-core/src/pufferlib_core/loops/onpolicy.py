@@ -93,6 +93,8 @@ class Run:
                 f"{self.settings.env}"
             )
         with reading(checkpoint.path):
+            before = PolicySpec.from_json(checkpoint.manifest["policy"]).config
+            self.policy_spec.check_same_network(before, checkpoint.path)
             envs, saved = checkpoint.files["envs"], checkpoint.files["policy"] | checkpoint.files["trainer"]
             held = len(envs["obs"]) // self.env.agents
             self.steps, best = counted(checkpoint.state["steps"]), checkpoint.state["best"]
