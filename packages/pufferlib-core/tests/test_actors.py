@@ -6,7 +6,7 @@ from pufferlib_core.backends import get_backend
 from pufferlib_core.backends.acting import Actor
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.backends.plain import PlainPolicy
-from pufferlib_core.errors import NativeError, ShapeError
+from pufferlib_core.errors import ConfigError, NativeError, ShapeError
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, MultiDiscrete
@@ -88,3 +88,45 @@ def test_actors_refuse_what_they_cannot_do(native):
     assert actor.step == 0
     with pytest.raises(ShapeError, match="choices"):
         make(Box(-1, 1, (2,))).actor(masked=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ({"seed": -1}, ConfigError, r"seed=-1 must be a whole number in \[0, 2\^64\)"),
+        ({"seed": 0.5}, ConfigError, "seed=0.5 must be"),
+        ({"rows": 0}, ShapeError, "rows=0"),
+        ({"rows": 2.5}, ShapeError, "rows=2.5"),
+        ({"rows": True}, ShapeError, "rows=True"),
+    ],
+)
+@pytest.mark.parametrize("kind", [NATIVE.NativePolicy.actor, Actor])
+def test_actors_say_what_is_wrong_when_they_are_made(kind, wrong, error, text):
+    with pytest.raises(error, match=text):
+        kind(make(), **wrong)
+
+
+@pytest.mark.parametrize("kind", [NATIVE.NativePolicy.actor, Actor])
+def test_the_memory_of_an_actor_cannot_be_replaced(kind):
+    """The core would go on with what it knows; all back ends refuse it."""
+    actor = kind(make(core="gru", core_size=8), masked=True)
+    for name in ("obs", "action_mask", "carry"):
+        with pytest.raises(AttributeError, match=rf"actor\.{name} stays .* write into actor\.{name}\[\.\.\.\]"):
+            setattr(actor, name, getattr(actor, name).copy())
+        getattr(actor, name)[...] = 1
+    with pytest.raises(AttributeError, match="make another actor"):
+        actor.greedy = False
+    with pytest.raises(ConfigError, match=r"step=-1 must be a whole number in \[0, 2\^64\)"):
+        actor.step = -1
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(
+    "obs", [np.zeros((2, 6)), np.zeros((2, 6), np.int64), np.zeros((2, 7), np.float32), np.zeros(6, np.float32)]
+)
+def test_observations_that_do_not_fit_are_refused_alike(native, obs):
+    policy = make()
+    if not native:
+        policy = PlainPolicy(policy.spec, views(policy.spec, initial_params(policy.spec, 0)))
+    with pytest.raises(ShapeError, match=r"obs must be float32 .*, as environments write it; got "):
+        policy.act(obs)

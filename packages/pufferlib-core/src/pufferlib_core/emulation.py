@@ -154,9 +154,14 @@ class SpaceTree:
 
         Raises:
             SpaceError: if a choice is outside its space, saying where.
+            ShapeError: if rows are not what environments write.
         """
         n = len(rows)
         if self.direct and out is None:
+            if rows.dtype != self.dtype or rows.shape[1:] not in (self.shape, (self.width,)):
+                raise ShapeError(
+                    f"obs must be {self.dtype} {(n, *self.shape)}, as environments write it; got {rows.dtype} {rows.shape}"
+                )
             return rows.reshape(n, self.width)
         result = np.empty((n, self.width), np.float32) if out is None else out
         target = pointer(result, "out", np.float32, (n, self.width), out=True)

@@ -18,8 +18,12 @@ from pufferlib_core.errors import ShapeError
 from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, pointer
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.policies import PolicySpec
+from pufferlib_core.seeding import check_seed
 from pufferlib_core.vector import VecEnv
 from pufferlib_core.vector.base import action_dtype
+
+# What an actor keeps as it was made.
+FIXED = frozenset({"policy", "rows", "greedy", "seed", "obs", "action_mask", "carry", "action", "logprob", "value"})
 
 
 class Actor:
@@ -44,21 +48,35 @@ class Actor:
         logprob: float32 (N,) of the action, likewise.
         value: float32 (N,), likewise.
 
+    None of these can be replaced, because the core may know where they are: they are written into.
+
     Raises:
         ShapeError: if `rows` is below 1, or the actions of `masked` have no choices.
+        ConfigError: if `seed`, or a `step` that is set, does not fit 64 bits.
     """
 
     def __init__(self, policy: Any, rows: int = 1, *, greedy: bool = True, seed: int = 0, masked: bool = False) -> None:
         spec: PolicySpec = policy.spec
-        if rows < 1 or (masked and not spec.nvec):
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1 or (masked and not spec.nvec):
             raise ShapeError(f"an actor has rows, and choices if it is masked; got rows={rows} and {spec.action_space}")
-        self.policy, self.rows, self.greedy, self.seed = policy, rows, greedy, seed
+        self.policy, self.rows, self.greedy, self.seed = policy, rows, bool(greedy), check_seed(seed)
         self.obs = spec.tree.empty(rows)
         self.action_mask = np.ones((rows, sum(spec.nvec)), np.uint8) if masked else None
         self.carry = aligned_zeros((rows, spec.carry), np.float32) if spec.carry else None
         self.action = np.zeros((rows, *spec.action_space.shape), action_dtype(spec.action_space))
         self.logprob, self.value = aligned_zeros(rows, np.float32), aligned_zeros(rows, np.float32)
         self._step = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets what is not there yet, and `step`.
+
+        Raises:
+            AttributeError: if an array or a setting is to be replaced.
+        """
+        if name in FIXED and hasattr(self, name):
+            how = f"write into actor.{name}[...]" if isinstance(getattr(self, name), np.ndarray) else "make another actor"
+            raise AttributeError(f"actor.{name} stays as it was when the actor was made: {how}")
+        super().__setattr__(name, value)
 
     @property
     def step(self) -> int:
@@ -67,7 +85,7 @@ class Actor:
 
     @step.setter
     def step(self, step: int) -> None:
-        self._step = step
+        self._step = check_seed(step, "step")
 
     def __call__(self) -> Array:
         """Acts on `obs`; returns `action`.

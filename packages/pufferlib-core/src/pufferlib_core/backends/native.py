@@ -18,6 +18,7 @@ from pufferlib_core.native import Array, Pool, check, ffi, isa, lib, memory, poi
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import Coefficients
 from pufferlib_core.policies import PolicySpec
+from pufferlib_core.seeding import check_seed
 from pufferlib_core.vector import NativeVec, VecEnv
 from pufferlib_core.vector.base import action_dtype
 
@@ -173,7 +174,7 @@ class NativePolicy:
 
 
 class NativeActor(Actor):
-    """An `Actor` whose arrays are checked and cast when it is made; `greedy`, `seed` and the arrays then stay as they are."""
+    """An `Actor` whose arrays are checked and cast when it is made."""
 
     def __init__(self, policy: NativePolicy, rows: int, *, greedy: bool, seed: int, masked: bool) -> None:
         super().__init__(policy, rows, greedy=greedy, seed=seed, masked=masked)
@@ -198,7 +199,7 @@ class NativeActor(Actor):
 
     @step.setter
     def step(self, step: int) -> None:
-        self._c.step = step
+        self._c.step = check_seed(step, "step")
 
     def __call__(self) -> Array:
         """See `Actor`."""
