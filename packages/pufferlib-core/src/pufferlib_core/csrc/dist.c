@@ -72,11 +72,8 @@ int puf_squash(const float *low, const float *high, int32_t choices, int32_t num
     }
     const int64_t wide = (int64_t)choices + numbers;
     for (int32_t a = 0; a < numbers; a++) {
-        const float middle = 0.5f * low[a] + 0.5f * high[a], reach = 0.5f * high[a] - 0.5f * low[a];
         float *number = (float *)action + choices + a;
-        for (int64_t i = 0; i < n; i++) {
-            number[i * wide] = puf_clamp(middle + reach * puf_tanh(number[i * wide]), low[a], high[a]);
-        }
+        for (int64_t i = 0; i < n; i++) { number[i * wide] = puf_squashed(number[i * wide], low[a], high[a]); }
     }
     return PUF_OK;
 }

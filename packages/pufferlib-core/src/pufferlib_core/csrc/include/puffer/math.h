@@ -183,6 +183,12 @@ PUF_INLINE float puf_tanh(float x) {
     return x != x ? x : chosen;
 }
 
+/* A number squashed into [low, high]: see puf_squash in dist.h. */
+PUF_INLINE float puf_squashed(float x, float low, float high) {
+    const float middle = 0.5f * low + 0.5f * high, reach = 0.5f * high - 0.5f * low;
+    return puf_clamp(middle + reach * puf_tanh(x), low, high);
+}
+
 /* <cdef> */
 /* Elementwise over n floats, for tests and for callers outside C; out may equal x. */
 int puf_math_map(const char *function, const float *x, float *out, int64_t n);

@@ -18,6 +18,7 @@
 #include "puffer/dist.h"
 #include "puffer/net.h"
 #include "puffer/actor.h"
+#include "puffer/lean.h"
 #include "puffer/muon.h"
 #include "puffer/ppo.h"
 #include "puffer/rollout.h"
