@@ -1,0 +1,46 @@
+"""`puffer export c`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+HELP = "write the policy of a checkpoint as C for a small device, compiled and run before it is written"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds those of this command."""
+    parser.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint or run folder")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder, which is made in one that exists")
+    parser.add_argument("--precision", choices=("float32",), default="float32", help="of weights and numbers; default: float32")
+    parser.add_argument(
+        "--target", default="host", metavar="NAME", help="host, cortex-m0, cortex-m3, cortex-m4f or cortex-m7; default: host"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the folder if it is an exported policy")
+    parser.add_argument("--unverified", action="store_true", help="only write: compile, run and measure nothing")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Exports; prints a few lines, or with --json one object."""
+    from pufferlib_embedded.export import export
+
+    result = export(args.checkpoint, args.out, target=args.target, force=args.force, unverified=args.unverified)
+    if args.json:
+        print(json.dumps(result))
+        return 0
+    print(
+        f"{result['folder']}: {result['env']}, {result['parameters']:,} parameters, for {result['target']} ({result['device']})"
+    )
+    print(f"{result['macs']:,} multiplications a step, {result['state_bytes']:,} bytes of state")
+    if not result["verified"]:
+        print("not compiled and not run: report.json holds estimates alone")
+        return 0
+    if "flash_bytes" in result:
+        print(
+            f"flash {result['flash_bytes']:,} bytes; memory {result['ram_bytes']:,} bytes, "
+            f"of which {result['ram_stack_bytes']:,} are the peak of the stack"
+        )
+        counted = result["instructions_measured"]
+        print(f"a step: {f'{counted:,}' if counted else 'more than 20 million'} instructions under QEMU")
+    print(f"{result['golden_rows']} golden rows repeated; largest difference {result['golden_worst']:.1e}")
+    return 0

@@ -1,0 +1,167 @@
+"""A checkpoint as a folder of C, compiled and run before it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pufferlib_core.checkpoint.files import TEMPORARY
+from pufferlib_core.errors import ConfigError, RunError, UnknownName
+
+from pufferlib_embedded import emit
+from pufferlib_embedded.golden import Golden, golden
+from pufferlib_embedded.model import Model
+from pufferlib_embedded.sources import core_files, licence
+from pufferlib_embedded.targets import TARGETS, Build, Target, tools
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+GOLDEN_BYTES = 64 << 10
+CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
+
+
+def export(
+    checkpoint: str | Path, out: str | Path, *, target: str = "host", force: bool = False, unverified: bool = False
+) -> dict[str, Any]:
+    """Writes the policy of a checkpoint as C, proven on the target, or nothing.
+
+    Args:
+        checkpoint: checkpoint or run folder.
+        out: the folder, which is made.
+        target: of `TARGETS`.
+        force: replace the folder if it exists.
+        unverified: only write; nothing is compiled, run or measured.
+
+    Returns:
+        The object of `puffer export c --json`, which is the folder's `report.json` and its place.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged or foreign, or lacks its normaliser.
+        ConfigError: if the policy cannot be exported, or is too large for the target.
+        RunError: if a compiler is missing, the folder exists or cannot be written, or a result differs from the golden one.
+    """
+    if target not in TARGETS:
+        raise UnknownName("target", target, TARGETS)
+    out, device = Path(out), TARGETS[target]
+    if out.exists() and not force:
+        raise RunError(f"{out} exists and is not overwritten: choose another name, or --force")
+    if out.exists() and not (out / "report.json").is_file():
+        raise RunError(f"{out} is not an exported policy (it has no report.json), so --force does not replace it")
+    if not out.absolute().parent.is_dir():
+        raise RunError(f"{out.absolute().parent}: there is no such folder")
+    if not unverified:
+        tools(device)
+    model = Model(checkpoint)
+    least = 4 * len(model.params)
+    state = 4 * (model.carry + model.spec.logits + model.scratch)
+    _check_fits(model, device, least, state)
+    spare = device.machine_flash - least - CODE if device.machine else GOLDEN_BYTES
+    rows = golden(model, min(GOLDEN_BYTES, spare))
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
+            folder, work = Path(name) / "export", Path(name) / "build"
+            work.mkdir()
+            write(folder, model, rows)
+            report = _about(model, device, rows, state)
+            if not unverified:
+                report |= _proven(model, device, folder, work)
+            (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+            _publish(folder, out, Path(name) / "before")
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror or error}") from error
+    return {"folder": str(out), **report}
+
+
+def _publish(folder: Path, out: Path, before: Path) -> None:
+    """Puts the folder where it belongs; what was there is put aside first, and put back if that fails."""
+    if out.exists():
+        os.rename(out, before)
+    try:
+        os.rename(folder, out)
+    except BaseException:  # an interrupt too
+        if before.exists():
+            os.rename(before, out)
+        raise
+
+
+def write(folder: Path, model: Model, rows: Golden) -> None:
+    """Every file but the report."""
+    header, constants = emit.header(model), emit.constants(model)
+    words = header | {"compared": emit.compared(model)}
+    texts = {f"src/{name}": text for name, text in core_files().items()}
+    texts |= {"src/policy.h": _filled("policy.h", header), "src/policy.c": _filled("policy.c", header | constants)}
+    for name in ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_cortex_m.c", "cortex_m.ld"):
+        texts[f"test/{name}"] = _filled(name, words)
+    for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
+        texts[name] = _filled(name, words)
+    texts |= {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _filled(name: str, words: dict[str, str]) -> str:
+    """A template; only those that are made for a policy have places to fill."""
+    text = (TEMPLATES / name).read_text()
+    return string.Template(text).safe_substitute(words)
+
+
+def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, Any]:
+    """What is known without a compiler."""
+    return {
+        "env": model.env,
+        "checkpoint": {"step": int(model.step), "sha256": model.digest},
+        "precision": "float32",
+        "target": device.name,
+        "device": device.about,
+        "parameters": len(model.params),
+        "weights_bytes": 4 * len(model.params),
+        "state_bytes": state,
+        "macs": model.macs,
+        "cycles_estimated": model.macs * device.mac_cycles or None,
+        "golden_rows": len(rows.obs),
+        "difference_from_formulas": rows.difference,
+        "verified": False,
+    }
+
+
+def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str, Any]:
+    """Compiles and runs; what was measured.
+
+    Raises:
+        ConfigError: if it is too large for the device.
+        RunError: if it does not compile, or a number is not the golden one.
+    """
+    build = Build(device, folder, work)
+    found: dict[str, Any] = {"undefined_symbols": build.objects()}
+    if device.machine:
+        flash, ram = build.footprint()
+        _check_fits(model, device, flash, ram)
+        found |= {"flash_bytes": flash, "ram_static_bytes": ram}
+    said = build.test()
+    if device.machine:
+        _check_fits(model, device, flash, ram + said["stack"])
+        found |= {"ram_stack_bytes": said["stack"], "ram_bytes": ram + said["stack"]}
+        found["instructions_measured"] = said["instructions"] or None
+    return found | {"golden_worst": said["worst_1e-9"] * 1e-9, "verified": True, **build.versions()}
+
+
+def _check_fits(model: Model, device: Target, flash: int, ram: int) -> None:
+    """Refuses what a device does not hold.
+
+    Raises:
+        ConfigError: says by how much, and what to shrink.
+    """
+    for kind, needed, has in (("flash", flash, device.flash), ("memory", ram, device.ram)):
+        if has and needed > has:
+            largest = max(model.exported, key=lambda tensor: tensor.size)
+            settings = ["policy.hidden"] + ["policy.core_size"] * bool(model.carry)
+            raise ConfigError(
+                f"{device.name} ({device.about}): the policy needs {needed:,} bytes of {kind}, {needed - has:,} too many; "
+                f"its largest tensor is {largest.name} {largest.shape}, {4 * largest.size:,} bytes: train with a smaller "
+                f"{' or '.join(settings)}"
+            )

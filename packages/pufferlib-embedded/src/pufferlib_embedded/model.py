@@ -1,0 +1,142 @@
+"""The part of a policy that acts on a device, as the core's `puf_lean` reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pufferlib_core.backends.params import c_net, join_params
+from pufferlib_core.backends.plain import PlainPolicy
+from pufferlib_core.checkpoint import load_checkpoint, reading
+from pufferlib_core.errors import CheckpointError, ConfigError
+from pufferlib_core.native import Array, check, ffi, lib
+from pufferlib_core.ops.normalize import Moments
+from pufferlib_core.policies import PolicySpec, Tensor
+from pufferlib_core.spaces import Box
+from pufferlib_core.vector.base import finite_bounds
+
+LARGEST = float(np.finfo(np.float32).max)  # stands for infinity in bounds: a clip to it changes no finite number
+
+
+class Model:
+    """What acts: parameters, normaliser and bounds, and the core's own run of them.
+
+    Args:
+        checkpoint: checkpoint or run folder.
+
+    Raises:
+        CheckpointError: if it is damaged or foreign, or lacks the statistics of its observations.
+        ConfigError: if its network, observations or actions cannot be exported.
+    """
+
+    def __init__(self, checkpoint: str | Path) -> None:
+        saved = load_checkpoint(checkpoint)
+        with reading(saved.path):
+            self.spec = PolicySpec.from_json(saved.manifest["policy"])
+            tensors, masked = saved.files["policy"], "action_mask" in saved.files["envs"]
+            self.env, self.digest, self.step = (str(saved.manifest[name]) for name in ("env", "digest", "step"))
+        _check_supported(self.spec, masked)
+        self.tensors = tensors
+        self.read = self.spec.preprocessing(_moments(self.spec, tensors))
+        self.net = c_net(self.spec)
+        self.params = join_params(self.spec, tensors)[: lib.puf_lean_params(self.net)]
+        self.low, self.high = _bounds(self.spec)
+        self.carry, self.scratch = int(lib.puf_lean_carry(self.net)), int(lib.puf_lean_scratch(self.net))
+        self._kept: list[Any] = []
+        self._lean = self._struct()
+
+    def _struct(self) -> Any:
+        lean = ffi.new("puf_lean *")
+        lean.net = self.net[0]
+        lean.params = self._pointer(self.params)
+        if self.read is not None:
+            mean, scale, lean.clip = self.read
+            lean.mean, lean.scale = self._pointer(mean), self._pointer(scale)
+        lean.low, lean.high = self._pointer(self.low), self._pointer(self.high)
+        return lean
+
+    def _pointer(self, array: Array) -> Any:
+        self._kept.append(ffi.from_buffer("float[]", np.ascontiguousarray(array, np.float32)))
+        return self._kept[-1]
+
+    @property
+    def exported(self) -> list[Tensor]:
+        """The tensors of `params`."""
+        return [tensor for tensor in self.spec.tensors() if tensor.offset < len(self.params)]
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of a weight and a number in one step."""
+        total = 0
+        for tensor in self.exported:
+            if len(tensor.shape) > 1:
+                total += tensor.size * self._places(tensor.name)
+        return total
+
+    def _places(self, name: str) -> int:
+        """How often a step reads each weight of a tensor: once, but for convolutions."""
+        _, _, rest = name.partition(".encoder.")
+        if not rest:
+            return 1
+        encoder, layer = self.net.encoder[int(rest.split(".")[0])], int(rest.split(".")[1])
+        height, width = encoder.height, encoder.width
+        for k in range(layer + 1 if encoder.channels else 0):
+            height, width = ((side - encoder.kernel[k]) // encoder.stride[k] + 1 for side in (height, width))
+        return int(height * width) if encoder.channels else 1
+
+    def act(self, obs: Array, carry: Array) -> tuple[Array, Array, Array]:
+        """One step of the core.
+
+        Args:
+            obs: (obs_size,) as the network reads it, float32 or uint8.
+            carry: float32 (carry,), overwritten with what is handed on.
+
+        Returns:
+            heads float32 (L,), choices int32 (K,), numbers float32 (A,).
+        """
+        heads, scratch = np.empty(self.spec.logits, np.float32), np.empty(self.scratch, np.float32)
+        handed_on = ffi.from_buffer("float[]", carry) if self.carry else ffi.NULL
+        buffers = (ffi.from_buffer("float[]", array) for array in (scratch, heads))
+        check(lib.puf_lean_heads(self._lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
+        words = np.empty(len(self.spec.nvec) + self.spec.numbers, np.int32)
+        check(lib.puf_lean_action(self._lean, ffi.from_buffer("float[]", heads), ffi.from_buffer(words)), "action")
+        return heads, words[: len(self.spec.nvec)], words[len(self.spec.nvec) :].view(np.float32)
+
+    def reference(self) -> PlainPolicy:
+        """The same policy by the formulas, in float64."""
+        return PlainPolicy(self.spec, self.tensors)
+
+
+def _check_supported(spec: PolicySpec, masked: bool) -> None:
+    """Refuses what cannot be exported.
+
+    Raises:
+        ConfigError: says what, and what to do.
+    """
+    spec.check_described()
+    if not isinstance(spec.obs_space, Box):
+        raise ConfigError(f"export c: observations are {spec.obs_space}, and it takes one Box: export onnx takes every space")
+    if masked:
+        raise ConfigError("export c: this environment masks its actions, which the exported policy does not: use export onnx")
+
+
+def _moments(spec: PolicySpec, tensors: dict[str, Array]) -> Moments | None:
+    if not spec.config.normalize_obs:
+        return None
+    missing = [name for name in ("obs_norm/mean", "obs_norm/var", "obs_norm/count") if name not in tensors]
+    if missing:
+        raise CheckpointError(
+            f"the policy normalises its observations, but the checkpoint lacks {', '.join(missing)}, without which actions "
+            "would be wrong: take a whole checkpoint"
+        )
+    return Moments.of(tensors, "obs_norm/")
+
+
+def _bounds(spec: PolicySpec) -> tuple[Array, Array]:
+    """Low and high of the numbers of an action, float32 (A,); what has no bound has the largest float."""
+    bounds = finite_bounds(spec.action_space)
+    if bounds is None:
+        return np.full(spec.numbers, -LARGEST, np.float32), np.full(spec.numbers, LARGEST, np.float32)
+    low, high = (np.clip(bound.ravel(), np.float32(-LARGEST), np.float32(LARGEST)) for bound in bounds)
+    return low, high

@@ -1,0 +1,191 @@
+"""`puffer export c`: folders for the host, repeated by the compiled test program, and refusals. QEMU: tools/embedded.py."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from pufferlib_core import load_checkpoint, save_checkpoint, train
+from pufferlib_core.backends import get_backend
+from pufferlib_core.backends.params import initial_params, views
+from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
+from pufferlib_core.policies import PolicyConfig, PolicySpec
+from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_embedded import export as exporting
+from pufferlib_embedded import targets
+from pufferlib_embedded.export import export
+from pufferlib_embedded.model import Model
+
+VECTOR = Box(-np.inf, np.inf, (5,))
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory):
+    """A checkpoint of CartPole that normalises its observations."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {"train.timesteps": 4096, "policy.normalize_obs": True, "policy.hidden": [16, 16]}
+    return train("cartpole", options=options, out=str(folder), seed=1).checkpoint
+
+
+def saved(tmp_path, spec, *, masked=False, without=(), **tensors):
+    """A checkpoint of random parameters whose every tensor matters."""
+    rng = np.random.default_rng(0)
+    flat = initial_params(spec, 3) + rng.normal(size=spec.params).astype(np.float32) * 0.2
+    given = {name: array.copy() for name, array in views(spec, flat).items()} | tensors
+    files = {"policy": given, "envs": {"action_mask": np.ones(1, np.uint8)} if masked else {"step": np.zeros(1, np.int64)}}
+    manifest = {"policy": spec.to_json(), "env": "walk:SPEC", "backend": "native", "algorithm": "ppo"}
+    return save_checkpoint(tmp_path, 7, files=files, state={"settings": {}}, manifest=manifest)
+
+
+def spec_of(obs=VECTOR, action=None, **policy):
+    return PolicySpec(obs_space=obs, action_space=action or Discrete(3), config=PolicyConfig(**{"hidden": (12,), **policy}))
+
+
+def folder_bytes(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+SPECS = {
+    "continuous, clipped": spec_of(action=Box([-1.0, -np.inf], [1.0, 0.5])),
+    "squashed": spec_of(action=Box(-2, 2, (2,)), squash=True, activation="relu"),
+    "both, separate lstm": spec_of(
+        action=Mixed(MultiDiscrete([2, 4]), Box(-1, 1, (1,))), core="lstm", core_size=6, separate=True
+    ),
+    "gru": spec_of(core="gru", core_size=9),
+    "image": spec_of(obs=Box(0, 255, (6, 5, 2), "uint8"), conv=("4:3:1", "3:2:2"), activation="relu"),
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_every_kind_of_policy_repeats_its_golden_vectors(tmp_path, spec):
+    path = saved(tmp_path, spec)
+    report = export(path, tmp_path / "out")
+    assert report["verified"]
+    assert report["golden_worst"] <= 1e-6
+    assert report["difference_from_formulas"] <= 1e-5
+    assert report["golden_rows"] >= (200 if spec.carry else 40)
+    assert set(report["undefined_symbols"]) <= {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_"}
+    assert json.loads((tmp_path / "out/report.json").read_text()) == {k: v for k, v in report.items() if k != "folder"}
+
+
+def test_macs_are_counted_by_hand(tmp_path):
+    assert Model(saved(tmp_path / "a", SPECS["gru"])).macs == 5 * 12 + 27 * 12 + 27 * 9 + 9 * 3
+    conv = 4 * 3 * (4 * 2 * 9) + 2 * 1 * (3 * 4 * 4)  # 6x5 -> 4x3, then 2x1
+    assert Model(saved(tmp_path / "b", SPECS["image"])).macs == conv + 6 * 12 + 12 * 3
+
+
+def test_the_model_acts_like_the_native_back_end(cartpole):
+    model, rng = Model(cartpole), np.random.default_rng(0)
+    policy = get_backend("native", "infer").load_policy(model.spec, model.tensors)
+    obs = rng.normal(size=(64, 4)).astype(np.float32)
+    wanted, _, _ = policy.act(obs)
+    assert [int(model.act(row, np.zeros(0, np.float32))[1][0]) for row in obs] == wanted.tolist()
+
+
+def test_twice_and_at_once_gives_the_same_bytes(tmp_path, cartpole):
+    other = saved(tmp_path, SPECS["gru"])
+    jobs = [(cartpole, "a"), (other, "b"), (cartpole, "c"), (other, "d")]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda job: export(job[0], tmp_path / job[1]), jobs))
+    assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "c") != folder_bytes(tmp_path / "b")
+    assert folder_bytes(tmp_path / "b") == folder_bytes(tmp_path / "d")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "checkpoints", "d"]
+
+
+def test_a_fault_in_the_exported_c_is_found(tmp_path, monkeypatch):
+    path, files = saved(tmp_path, SPECS["gru"]), exporting.core_files()
+    faulty = files | {"lean.c": files["lean.c"].replace("(carry[j] - n)", "(n - carry[j])")}
+    assert faulty != files
+    monkeypatch.setattr(exporting, "core_files", lambda: faulty)
+    with pytest.raises(RunError, match=r"(?s)status 1, nothing is written.*failed \d\d"):
+        export(path, tmp_path / "out")
+    missing = files | {"lean.c": files["lean.c"].replace("puf_encoder_size(", "puf_elsewhere(")}
+    monkeypatch.setattr(exporting, "core_files", lambda: missing)
+    with pytest.raises(RunError, match=r"puf_elsewhere"):
+        export(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_leaves_nothing_half(tmp_path, cartpole, monkeypatch):
+    export(cartpole, tmp_path / "out", unverified=True)
+    before = folder_bytes(tmp_path)
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(targets.Build, "test", interrupt)
+    for name, force in (("out", True), ("other", False)):
+        with pytest.raises(KeyboardInterrupt):
+            export(cartpole, tmp_path / name, force=force)
+    assert folder_bytes(tmp_path) == before
+
+
+def test_force_replaces_an_export_and_nothing_else(tmp_path, cartpole):
+    export(cartpole, tmp_path / "out", unverified=True)
+    with pytest.raises(RunError, match="exists and is not overwritten"):
+        export(cartpole, tmp_path / "out")
+    (tmp_path / "out/report.json").write_text("old")
+    assert not export(cartpole, tmp_path / "out", unverified=True, force=True)["verified"]
+    assert (tmp_path / "out/report.json").read_text() != "old"
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(RunError, match="is not an exported policy"):
+        export(cartpole, tmp_path / "precious", force=True)
+
+
+def test_refusals(tmp_path, cartpole, monkeypatch):
+    with pytest.raises(UnknownName, match="did you mean cortex-m4f"):
+        export(cartpole, tmp_path / "out", target="cortex-m4")
+    with pytest.raises(RunError, match="there is no such folder"):
+        export(cartpole, tmp_path / "none/out")
+    with pytest.raises(RunError, match="cannot write /proc/out"):
+        export(cartpole, "/proc/out", unverified=True)
+    with pytest.raises(ConfigError, match="takes one Box"):
+        export(saved(tmp_path / "1", spec_of(obs=Dict({"a": VECTOR}))), tmp_path / "out")
+    with pytest.raises(ConfigError, match="masks its actions"):
+        export(saved(tmp_path / "2", spec_of(), masked=True), tmp_path / "out")
+    module = load_checkpoint(cartpole).manifest["policy"]
+    module["config"]["module"] = "a:b"
+    with pytest.raises(ConfigError, match="is a module"):
+        export(_foreign(tmp_path / "3", module), tmp_path / "out")
+    with pytest.raises(CheckpointError, match="not the description of a policy"):
+        export(_foreign(tmp_path / "4", {}), tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"lacks obs_norm/mean"):
+        export(saved(tmp_path / "5", spec_of(normalize_obs=True)), tmp_path / "out")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(RunError, match=r"arm-none-eabi-gcc.*apt-get install.*--unverified"):
+        export(cartpole, tmp_path / "out", target="cortex-m0")
+    assert not (tmp_path / "out").exists()
+
+
+def _foreign(folder, policy):
+    return save_checkpoint(folder, 7, files={"policy": {}, "envs": {}}, state={}, manifest={"policy": policy, "env": "x"})
+
+
+def test_too_large_says_by_how_much(tmp_path):
+    wide = saved(tmp_path, spec_of(hidden=(200, 400), core="lstm", core_size=8))
+    with pytest.raises(ConfigError, match=r"flash, [\d,]+ too many; .* trunk.1.weight \(400, 200\), 320,000 bytes"):
+        export(wide, tmp_path / "out", target="cortex-m0", unverified=True)
+
+
+def test_the_folder_builds_by_cmake(tmp_path, cartpole):
+    export(cartpole, tmp_path / "out", unverified=True)
+    for command in (["cmake", "-B", "build", "-S", "out"], ["cmake", "--build", "build"], ["build/test_policy"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    json.loads((tmp_path / "out/library.json").read_text())
+
+
+def test_the_command(tmp_path, cartpole, capsys):
+    from pufferlib_cli.main import main
+
+    assert main(["export", "c", "--checkpoint", str(cartpole), "--out", str(tmp_path / "a")]) == 0
+    assert "73 golden rows repeated" in capsys.readouterr().out
+    assert main(["export", "c", "--checkpoint", str(cartpole), "--out", str(tmp_path / "b"), "--unverified"]) == 0
+    assert "not compiled and not run" in capsys.readouterr().out
+    assert main(["export", "c", "--checkpoint", str(cartpole), "--out", str(tmp_path / "c"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verified"]
+    assert main(["export", "c", "--checkpoint", str(cartpole), "--out", str(tmp_path / "a")]) == 1
+    assert "exists and is not overwritten" in capsys.readouterr().err
