@@ -139,6 +139,12 @@ def gates(seeds: int) -> list[Gate]:
             command=tool("portability"),
         ),
         Gate(
+            name="embedded",
+            about="policies as C, under QEMU on Cortex-M0, M3, M4F and M7",
+            command=tool("embedded"),
+            closing=True,
+        ),
+        Gate(
             name="site",
             about="mkdocs build --strict",
             command=["mkdocs", "build", "--strict", "--quiet"],

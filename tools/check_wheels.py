@@ -24,12 +24,14 @@ MEMBERS = {  # in the order of their layers: each may need those before it to bu
     "pufferlib-core": "cp311-abi3",
     "pufferlib-envs": "cp311-abi3",
     "pufferlib-wasm": "py3-none",
+    "pufferlib-embedded": "py3-none",
     "pufferlib-cli": "py3-none",
 }
 IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
     "pufferlib-wasm": ["py.typed", "puffer.wasm", "puffer-scalar.wasm"],
+    "pufferlib-embedded": ["py.typed", "command.py", "templates/policy.c", "templates/README.md"],
     "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
 }
 TRAIN_KEYS = {
@@ -38,10 +40,10 @@ TRAIN_KEYS = {
 }
 IMPORT = """
 import sys
-import pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_cli
+import pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_embedded, pufferlib_cli
 heavy = sorted({"torch", "jax", "safetensors", "numpy"} & set(sys.modules))
 assert not heavy, f"import pufferlib_core loads {heavy}"
-for module in (pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_cli):
+for module in (pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_embedded, pufferlib_cli):
     assert "site-packages" in module.__file__, module.__file__
 from pathlib import Path
 assert (Path(pufferlib_core.include_dir()) / "puffer" / "puffer.h").is_file()
@@ -184,6 +186,10 @@ def use(work: Path, wheels: list[Path]) -> None:
     if not (empty / summary["checkpoint"]).is_dir():
         raise Failure(f"puffer train: no checkpoint at {summary['checkpoint']}")
     print(f"ok    puffer {' '.join(command)}: return {summary['episode_return_mean']}", flush=True)
+    exported = last_object(run([puffer, "export", "c", "--checkpoint", summary["run_dir"], "--out", "policy", "--json"], empty))
+    if not exported["verified"] or not (empty / "policy/LICENSE").is_file():
+        raise Failure(f"puffer export c: not verified, or without its licence: {exported}")
+    print("ok    puffer export c", flush=True)
     run([str(scripts / "python"), "-m", "pufferlib_cli", "list", "--json"], empty)
     print("ok    python -m pufferlib_cli", flush=True)
 
