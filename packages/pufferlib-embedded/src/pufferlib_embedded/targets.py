@@ -14,7 +14,7 @@ from pufferlib_core.errors import RunError
 
 FLAGS = ["-std=c99", "-Os", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffp-contract=off", "-ffunction-sections",
          "-fdata-sections", "-g0"]  # fmt: skip
-BARE = ["-ffreestanding", "-DPUF_FREESTANDING"]
+BARE = ["-ffreestanding", "-fno-stack-protector", "-DPUF_FREESTANDING"]
 LINK = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections"]
 PLENTY = 1 << 26  # bytes; a footprint is measured where everything fits
 # What freestanding objects may leave to the compiler's own library: copies, and arithmetic that a core lacks.
