@@ -98,6 +98,30 @@ def check_forward_and_samples(spec, engines, masked):
         np.testing.assert_allclose(b[1][close], a[1][close], atol=2e-5)
 
 
+def check_in_turn(case, other, more=()):
+    """Updates by native, the other back end twice, and native again are those of native alone; returns the state at the end."""
+    spec, engines, masked = make(case, other, more)
+    _, alone, _ = make(case, other, more)
+    (native, ours), (engine, theirs) = engines.values()
+    reference, expected = alone["native"]
+    assert set(ours) == set(theirs)
+    segment, advantage, target = make_segment(spec, native, masked, 0.8)
+    for update, (learner, state, before) in enumerate(
+        [(native, ours, ours), (engine, theirs, ours), (engine, theirs, theirs), (native, ours, theirs)]
+    ):
+        for name, array in state.items():
+            array[...] = before[name]
+        learner.push()
+        learner.load(state)
+        learner.descend(segment, advantage, target, coefficients=at(learner.config, 1e-3), update=update)
+        learner.pull()
+        reference.descend(segment, advantage, target, coefficients=at(reference.config, 1e-3), update=update)
+    assert ours["adam/step"] == expected["adam/step"] == 32
+    for name, array in expected.items():
+        np.testing.assert_allclose(ours[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
+    return ours
+
+
 def check_updates(spec, engines, masked, valid, monkeypatch, updates=1):
     """Losses and states agree after updates, those of the other back end made without the training of the core."""
     segment, advantage, target = make_segment(spec, engines["native"][0], masked, valid)

@@ -7,7 +7,18 @@ import jax
 import numpy as np
 import optax
 import pytest
-from against_native import CASES, N, T, at, check_cartpole, check_forward_and_samples, check_updates, make, make_segment
+from against_native import (
+    CASES,
+    N,
+    T,
+    at,
+    check_cartpole,
+    check_forward_and_samples,
+    check_in_turn,
+    check_updates,
+    make,
+    make_segment,
+)
 from pufferlib_core import load_checkpoint, load_policy, train
 from pufferlib_core.algorithms.ppo import PPOConfig
 from pufferlib_core.backends import backend_specs, get_backend
@@ -176,24 +187,7 @@ def test_one_compilation_serves_a_run():
 @pytest.mark.parametrize("separate", [False, True])
 def test_a_change_of_back_end_amid_a_run_takes_the_moments_along(separate):
     """native, JAX, native against native alone."""
-    _, engines, masked = make("relu, separate" if separate else "numbers", "jax")
-    _, alone, _ = make("relu, separate" if separate else "numbers", "jax")
-    (native, ours), (other, theirs) = engines.values()
-    reference, expected = alone["native"]
-    segment, advantage, target = make_segment(native.spec, native, masked, 0.8)
-    for update, (engine, state, before) in enumerate(
-        [(native, ours, ours), (other, theirs, ours), (other, theirs, theirs), (native, ours, theirs)]
-    ):
-        for name, array in state.items():
-            array[...] = before[name]
-        engine.push()
-        engine.load(state)
-        engine.descend(segment, advantage, target, coefficients=at(engine.config, 1e-3), update=update)
-        engine.pull()
-        reference.descend(segment, advantage, target, coefficients=at(reference.config, 1e-3), update=update)
-    assert ours["adam/step"] == expected["adam/step"] == 32
-    for name, array in expected.items():
-        np.testing.assert_allclose(ours[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
+    check_in_turn("relu, separate" if separate else "numbers", "jax")
 
 
 @pytest.mark.usefixtures("optimised")

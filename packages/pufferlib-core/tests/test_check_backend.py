@@ -36,51 +36,46 @@ class WrongPolicy:
         return getattr(self._policy, name)
 
 
-class Biased(NATIVE.NativeEngine):
+class WrongActing(NATIVE.NativeEngine):
+    """Acts with a policy that `spoil` has changed."""
+
+    def load(self, state):
+        super().load(state)
+        if not isinstance(self.policy, WrongPolicy):
+            inner = self.policy
+            self.policy = WrongPolicy(inner)
+            self.spoil(inner)
+
+
+class Biased(WrongActing):
     """Values that are too large."""
 
-    def load(self, state):
-        super().load(state)
-        if not isinstance(self.policy, WrongPolicy):
-            inner = self.policy
-            self.policy = WrongPolicy(inner)
-            self.policy.forward = lambda *args, **options: (
-                inner.forward(*args, **options)[0],
-                np.float32(9) * np.ones(len(args[0])),
-            )
+    def spoil(self, inner):
+        self.policy.forward = lambda *args, **options: (
+            inner.forward(*args, **options)[0],
+            np.float32(9) * np.ones(len(args[0])),
+        )
 
 
-class Unnumbered(NATIVE.NativeEngine):
+class Unnumbered(WrongActing):
     """Noise that does not know which rows it is for."""
 
-    def load(self, state):
-        super().load(state)
-        if not isinstance(self.policy, WrongPolicy):
-            inner = self.policy
-            self.policy = WrongPolicy(inner)
-            self.policy.act = lambda *args, first=0, **options: inner.act(*args, **options)
+    def spoil(self, inner):
+        self.policy.act = lambda *args, first=0, **options: inner.act(*args, **options)
 
 
-class Unsquashed(NATIVE.NativeEngine):
+class Unsquashed(WrongActing):
     """Environments get what was sampled."""
 
-    def load(self, state):
-        super().load(state)
-        if not isinstance(self.policy, WrongPolicy):
-            inner = self.policy
-            self.policy = WrongPolicy(inner)
-            self.policy.act = lambda *args, raw=False, **options: inner.act(*args, raw=True, **options)
+    def spoil(self, inner):
+        self.policy.act = lambda *args, raw=False, **options: inner.act(*args, raw=True, **options)
 
 
-class Repeating(NATIVE.NativeEngine):
+class Repeating(WrongActing):
     """Actors that draw the same noise again and again."""
 
-    def load(self, state):
-        super().load(state)
-        if not isinstance(self.policy, WrongPolicy):
-            inner = self.policy
-            self.policy = WrongPolicy(inner)
-            self.policy.actor = lambda rows, **options: Repeats(inner, rows, **options)
+    def spoil(self, inner):
+        self.policy.actor = lambda rows, **options: Repeats(inner, rows, **options)
 
 
 class Repeats(Actor):

@@ -98,9 +98,9 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     if train.lag and (reason := algorithm.synchronous(made[algorithm.name])):
         raise ConfigError(f"train.lag={train.lag}: {reason}")
     algorithm.check(made[algorithm.name], made["policy"], train.num_envs * env.agents)
-    check = backend_specs()[backend].check if backend in backend_specs() else None
-    if check is not None:
-        check(made[backend], env)
+    spec = backend_specs().get(backend)  # an unknown one is refused where it is loaded
+    if spec is not None and spec.check is not None:
+        spec.check(made[backend], env)
     settings = Settings(
         env=given["env"],
         algorithm=algorithm.name,

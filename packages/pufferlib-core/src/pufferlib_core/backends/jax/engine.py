@@ -185,8 +185,8 @@ class JaxEngine:
         state, coefficients, update = expected
         returns = None
         if self.config.normalize_return:
-            moments = (np.float32(state[f"return_norm/{name}"][0]) for name in ("mean", "var", "count"))
-            returns = Returns(tuple(moments), state["return_norm/running"].astype(np.float32))  # type: ignore[arg-type]
+            mean, var, count = (np.float32(state[f"return_norm/{name}"][0]) for name in ("mean", "var", "count"))
+            returns = Returns((mean, var, count), state["return_norm/running"].astype(np.float32))
         if self._whole is None:
             made_of = learner(resident.collector, self._descent_of_planes, self.config)
             self._whole = jax.jit(made_of, donate_argnums=(0, 1))
