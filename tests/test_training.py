@@ -225,3 +225,8 @@ def test_public_names_load():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         puffer.nothing  # noqa: B018
     assert isinstance(puffer.make_vec("cartpole", num_envs=1), VecEnv)
+
+
+def test_settings_of_another_back_end_are_pointed_out(tmp_path):
+    with pytest.warns(UserWarning, match="settings of torch have no effect: the back end is native"):
+        puffer.train("bandit", options={"torch.compile": True}, timesteps=64, out=str(tmp_path))
