@@ -28,7 +28,8 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
          "policy.core_size": 32, "ppo.minibatch": 512},
     ),
 }  # fmt: skip
-COLUMNS = ("flash_bytes", "ram_bytes", "ram_stack_bytes", "macs", "instructions_measured", "golden_rows", "golden_worst")
+COLUMNS = ("flash_bytes", "ram_bytes", "ram_stack_bytes", "macs", "instructions_measured", "begin_instructions", "slices",
+           "slice_instructions", "golden_rows", "golden_worst")  # fmt: skip
 
 
 def checkpoint(name: str, folder: Path) -> Path:

@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder, which is made in one that exists")
     parser.add_argument("--precision", choices=("float32",), default="float32", help="of weights and numbers; default: float32")
     parser.add_argument(
-        "--target", default="host", metavar="NAME", help="host, cortex-m0, cortex-m3, cortex-m4f or cortex-m7; default: host"
+        "--target", default="host", metavar="NAME", help="host, cortex-m0, -m3, -m4f or -m7, or rv32; default: host"
     )
     parser.add_argument("--force", action="store_true", help="replace the folder if it is an exported policy")
     parser.add_argument("--unverified", action="store_true", help="only write: compile, run and measure nothing")
@@ -42,5 +42,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         )
         counted = result["instructions_measured"]
         print(f"a step: {f'{counted:,}' if counted else 'more than 20 million'} instructions under QEMU")
+        if counted:
+            print(
+                f"in {result['slices']} slices of {result['slice_budget']:,}: {result['begin_instructions']:,} to begin, then "
+                f"{result['slice_instructions']:,} a slice at most"
+            )
     print(f"{result['golden_rows']} golden rows repeated; largest difference {result['golden_worst']:.1e}")
     return 0

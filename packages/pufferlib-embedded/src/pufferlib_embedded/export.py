@@ -19,6 +19,8 @@ from pufferlib_embedded.sources import core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+TESTS = ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_device.h", "port_device.c",
+         "port_cortex_m.c", "port_rv32.c", "device.ld")  # fmt: skip
 GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
@@ -56,7 +58,7 @@ def export(
         tools(device)
     model = Model(checkpoint)
     least = 4 * len(model.params)
-    state = 4 * (model.carry + model.spec.logits + model.scratch)
+    state = 4 * (model.carry + model.spec.logits + model.scratch + 1)
     _check_fits(model, device, least, state)
     spare = device.machine_flash - least - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
@@ -93,8 +95,9 @@ def write(folder: Path, model: Model, rows: Golden) -> None:
     words = header | {"compared": emit.compared(model)}
     texts = {f"src/{name}": text for name, text in core_files().items()}
     texts |= {"src/policy.h": _filled("policy.h", header), "src/policy.c": _filled("policy.c", header | constants)}
-    for name in ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_cortex_m.c", "cortex_m.ld"):
+    for name in TESTS:
         texts[f"test/{name}"] = _filled(name, words)
+    texts["examples/slices.c"] = _filled("slices.c", words)
     for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
         texts[name] = _filled(name, words)
     texts |= {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
@@ -122,6 +125,8 @@ def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, 
         "weights_bytes": 4 * len(model.params),
         "state_bytes": state,
         "macs": model.macs,
+        "work": model.work,
+        "work_unit": model.dearest,
         "cycles_estimated": model.macs * device.mac_cycles or None,
         "golden_rows": len(rows.obs),
         "difference_from_formulas": rows.difference,
@@ -142,11 +147,13 @@ def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str,
         flash, ram = build.footprint()
         _check_fits(model, device, flash, ram)
         found |= {"flash_bytes": flash, "ram_static_bytes": ram}
-    said = build.test()
+    build.test("examples/slices.c")
+    said = build.test("test/test_policy.c", "test/golden.c")
     if device.machine:
         _check_fits(model, device, flash, ram + said["stack"])
         found |= {"ram_stack_bytes": said["stack"], "ram_bytes": ram + said["stack"]}
         found["instructions_measured"] = said["instructions"] or None
+        found |= {name: said[name] or None for name in ("begin_instructions", "slices", "slice_budget", "slice_instructions")}
     return found | {"golden_worst": said["worst_1e-9"] * 1e-9, "verified": True, **build.versions()}
 
 
