@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from pufferlib_core import load_checkpoint, save_checkpoint, train
+from pufferlib_core import evaluate, load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_embedded import closed_loop, targets
 from pufferlib_embedded import export as exporting
-from pufferlib_embedded import targets
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
 
@@ -131,6 +131,30 @@ def test_a_fault_in_the_exported_c_is_found(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"puf_elsewhere"):
         export(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("env", "config"), [("cartpole", {"cartpole.max_steps": 77}), ("pendulum", {})])
+def test_an_episode_with_the_environment_is_that_of_the_host(tmp_path, env, config):
+    options = {"train.timesteps": 4096, "policy.hidden": [8], "train.num_envs": 16, "ppo.horizon": 64} | config
+    path = train(env, options=options, out=str(tmp_path / "runs"), seed=1).checkpoint
+    report = export(path, tmp_path / "out", closed_loop=True)
+    wanted = evaluate(env, path, episodes=1)["episode_length_mean"] if env == "pendulum" else report["episode"]["length"]
+    assert report["episode"]["length"] == wanted <= 200
+    text = (tmp_path / "out/test/closed_loop.c").read_text()
+    name = ".gravity = "
+    assert name in text
+    (tmp_path / "out/test/closed_loop.c").write_text(text.replace(name, f"{name}5.0f * "))  # a slightly heavier world
+    (tmp_path / "work").mkdir()
+    build = targets.Build(targets.TARGETS["host"], tmp_path / "out", tmp_path / "work")
+    build.objects()
+    with pytest.raises(RunError, match=r"same_return 0" if env == "pendulum" else r"status 1"):
+        build.test("test/closed_loop.c", f"test/env/{env}.c", include="test/env")
+
+
+def test_closed_loop_takes_environments_in_c(tmp_path, cartpole, monkeypatch):
+    monkeypatch.setattr(closed_loop.pufferlib_envs, "source_dir", lambda: str(tmp_path))
+    with pytest.raises(ConfigError, match="and cartpole is none: leave the flag out"):
+        export(cartpole, tmp_path / "out", closed_loop=True)
 
 
 def test_an_interrupt_leaves_nothing_half(tmp_path, cartpole, monkeypatch):

@@ -13,20 +13,27 @@ from pufferlib_core.checkpoint.files import TEMPORARY
 from pufferlib_core.errors import ConfigError, RunError, UnknownName
 
 from pufferlib_embedded import emit
+from pufferlib_embedded.closed_loop import FOLDER, Episode, episode, files
+from pufferlib_embedded.closed_loop import words as loop_words
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
-from pufferlib_embedded.sources import core_files, licence
+from pufferlib_embedded.sources import TEMPLATES, core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
-TESTS = ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_device.h", "port_device.c",
+TESTS = ("test_policy.c", "footprint.c", "golden.h", "report.h", "port.h", "port_host.c", "port_device.h", "port_device.c",
          "port_cortex_m.c", "port_rv32.c", "device.ld")  # fmt: skip
 GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
 
 def export(
-    checkpoint: str | Path, out: str | Path, *, target: str = "host", force: bool = False, unverified: bool = False
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    target: str = "host",
+    force: bool = False,
+    unverified: bool = False,
+    closed_loop: bool = False,
 ) -> dict[str, Any]:
     """Writes the policy of a checkpoint as C, proven on the target, or nothing.
 
@@ -36,6 +43,7 @@ def export(
         target: of `TARGETS`.
         force: replace the folder if it exists.
         unverified: only write; nothing is compiled, run or measured.
+        closed_loop: also write the environment, and run an episode with it on the target.
 
     Returns:
         The object of `puffer export c --json`, which is the folder's `report.json` and its place.
@@ -62,14 +70,15 @@ def export(
     _check_fits(model, device, least, state)
     spare = device.machine_flash - least - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
+    played = episode(model) if closed_loop else None
     try:
         with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
             folder, work = Path(name) / "export", Path(name) / "build"
             work.mkdir()
-            write(folder, model, rows)
+            write(folder, model, rows, played)
             report = _about(model, device, rows, state)
             if not unverified:
-                report |= _proven(model, device, folder, work)
+                report |= _proven(model, device, folder, work, played)
             (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
             _publish(folder, out, Path(name) / "before")
     except OSError as error:
@@ -89,7 +98,7 @@ def _publish(folder: Path, out: Path, before: Path) -> None:
         raise
 
 
-def write(folder: Path, model: Model, rows: Golden) -> None:
+def write(folder: Path, model: Model, rows: Golden, played: Episode | None) -> None:
     """Every file but the report."""
     header, constants = emit.header(model), emit.constants(model)
     words = header | {"compared": emit.compared(model)}
@@ -101,6 +110,8 @@ def write(folder: Path, model: Model, rows: Golden) -> None:
     for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
         texts[name] = _filled(name, words)
     texts |= {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
+    if played is not None:
+        texts |= files(played.spec.name) | {"test/closed_loop.c": _filled("closed_loop.c", words | loop_words(played))}
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +145,7 @@ def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, 
     }
 
 
-def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str, Any]:
+def _proven(model: Model, device: Target, folder: Path, work: Path, played: Episode | None) -> dict[str, Any]:
     """Compiles and runs; what was measured.
 
     Raises:
@@ -154,6 +165,9 @@ def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str,
         found |= {"ram_stack_bytes": said["stack"], "ram_bytes": ram + said["stack"]}
         found["instructions_measured"] = said["instructions"] or None
         found |= {name: said[name] or None for name in ("begin_instructions", "slices", "slice_budget", "slice_instructions")}
+    if played is not None:
+        build.test("test/closed_loop.c", f"{FOLDER}/{played.spec.name}.c", include=FOLDER)
+        found["episode"] = {"env": played.spec.name, "length": played.length, "return": played.returned}
     return found | {"golden_worst": said["worst_1e-9"] * 1e-9, "verified": True, **build.versions()}
 
 

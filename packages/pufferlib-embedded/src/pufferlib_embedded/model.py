@@ -37,7 +37,7 @@ class Model:
             tensors, masked = saved.files["policy"], "action_mask" in saved.files["envs"]
             self.env, self.digest, self.step = (str(saved.manifest[name]) for name in ("env", "digest", "step"))
         _check_supported(self.spec, masked)
-        self.tensors = tensors
+        self.tensors, self.checkpoint = tensors, saved
         self.read = self.spec.preprocessing(_moments(self.spec, tensors))
         self.net = c_net(self.spec)
         self.params = join_params(self.spec, tensors)[: lib.puf_lean_params(self.net)]

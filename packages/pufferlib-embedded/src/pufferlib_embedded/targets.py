@@ -193,13 +193,14 @@ class Build:
         (flash, ram), (no_flash, no_ram) = sizes
         return flash - no_flash, ram - no_ram
 
-    def test(self, *sources: str) -> dict[str, int]:
-        """Runs a program of these sources; the numbers that it reports.
+    def test(self, *sources: str, include: str = "test") -> dict[str, int]:
+        """Runs a program of these sources, which may include files of one more folder; the numbers that it reports.
 
         Raises:
             RunError: if it does not compile, or its exit status is not 0.
         """
-        program = self.link(Path(sources[0]).stem, sources, self.target.machine_flash, self.target.machine_ram)
+        size = self.target.machine_flash, self.target.machine_ram
+        program = self.link(Path(sources[0]).stem, sources, *size, f"-I{include}")
         command = [program]
         if self.target.machine:
             command = [

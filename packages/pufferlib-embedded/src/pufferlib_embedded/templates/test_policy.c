@@ -2,7 +2,7 @@
  * 1e-6 (relative to the largest of its row, or to 1). */
 #include "golden.h"
 #include "policy.h"
-#include "port.h"
+#include "report.h"
 
 #define TOLERANCE 1e-6f
 /* Budget of the slices that are measured: a sixteenth of a step, or its dearest unit. */
@@ -26,21 +26,6 @@ static void step_in_slices(void) {
     if (status == POLICY_OK) {
         do { slice(); } while (status == POLICY_BUSY);
     }
-}
-
-static void report(const char *name, uint32_t value) {
-    char digits[12];
-    int32_t at = 11;
-    digits[at] = '\0';
-    do {
-        at--;
-        digits[at] = (char)('0' + (char)(value % 10u));
-        value /= 10u;
-    } while (value > 0u);
-    port_text(name);
-    port_text(" ");
-    port_text(&digits[at]);
-    port_text("\n");
 }
 
 static float size_of(float x) { return x < 0.0f ? -x : x; }
