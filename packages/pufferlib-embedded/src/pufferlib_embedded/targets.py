@@ -15,7 +15,6 @@ from pufferlib_core.errors import RunError
 FLAGS = ["-std=c99", "-Os", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffp-contract=off", "-ffunction-sections",
          "-fdata-sections", "-g0"]  # fmt: skip
 BARE = ["-ffreestanding", "-fno-stack-protector", "-DPUF_FREESTANDING"]
-LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Ttest/device.ld"]
 PLENTY = 1 << 26  # bytes; a footprint is measured where everything fits
 # What freestanding objects may leave to the compiler's own library: copies, and arithmetic that a core lacks.
 COMPILERS_OWN = re.compile(r"memcpy|memset|memmove|__aeabi_\w+|__[a-z]+([sdi][fi]){1,2}[23]?")
@@ -139,6 +138,34 @@ def tools(target: Target) -> dict[str, str]:
     return {kind: path for kind, path in found.items() if path is not None}
 
 
+def port(target: Target, folder: str, flash: int, ram: int) -> list[str]:
+    """What a program needs of its machine, for the compiler: sources and linker script of `folder`, and sizes in bytes."""
+    family = target.family
+    if family is None:
+        return [f"{folder}/port_host.c"]
+    places = {"FLASH_AT": family.flash_at, "FLASH_BYTES": flash, "RAM_AT": family.ram_at, "RAM_BYTES": ram}
+    return [
+        f"{folder}/port_device.c", f"{folder}/port_{family.name}.c", f"-DPORT_HZ={target.hertz}u", "-nostartfiles",
+        f"--specs={family.specs}", "-Wl,--gc-sections", f"-T{folder}/device.ld",
+        *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()),
+    ]  # fmt: skip
+
+
+def reported(target: Target, program: str, folder: Path) -> dict[str, int]:
+    """Runs a program on the target; the numbers that it reports.
+
+    Raises:
+        RunError: if its exit status is not 0.
+    """
+    command = [program]
+    if target.machine:
+        command = [
+            tools(target)["run"], "-M", *target.machine, "-icount", "shift=5,align=off,sleep=off", "-display", "none",
+            "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel", program,
+        ]  # fmt: skip
+    return {name: int(value) for name, value in (line.split() for line in run(command, folder).splitlines())}
+
+
 class Build:
     """Objects and programs of an exported folder, in a folder of their own.
 
@@ -173,13 +200,8 @@ class Build:
     def link(self, name: str, sources: Sequence[str], flash: int, ram: int, *flags: str) -> str:
         """A program of these sources and the policy's objects; returns its path."""
         out = str(self.work / name)
-        port, family = ["test/port_host.c"], self.target.family
-        if family is not None:
-            places = {"FLASH_AT": family.flash_at, "FLASH_BYTES": flash, "RAM_AT": family.ram_at, "RAM_BYTES": ram}
-            port = ["test/port_device.c", f"test/port_{family.name}.c", *LINK, f"--specs={family.specs}"]
-            port += [f"-DPORT_HZ={self.target.hertz}u", *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items())]
-        command = [self.tools["cc"], *FLAGS, *self.target.flags, "-Isrc", "-Itest", *flags, *sources, *self._objects, *port]
-        run([*command, "-o", out], self.folder)
+        command = [self.tools["cc"], *FLAGS, *self.target.flags, "-Isrc", "-Itest", *flags, *sources, *self._objects]
+        run([*command, *port(self.target, "test", flash, ram), "-o", out], self.folder)
         return out
 
     def footprint(self) -> tuple[int, int]:
@@ -200,15 +222,7 @@ class Build:
             RunError: if it does not compile, or its exit status is not 0.
         """
         size = self.target.machine_flash, self.target.machine_ram
-        program = self.link(Path(sources[0]).stem, sources, *size, f"-I{include}")
-        command = [program]
-        if self.target.machine:
-            command = [
-                self.tools["run"], "-M", *self.target.machine, "-icount", "shift=5,align=off,sleep=off", "-display", "none",
-                "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel", program,
-            ]  # fmt: skip
-        said = run(command, self.folder)
-        return {name: int(value) for name, value in (line.split() for line in said.splitlines())}
+        return reported(self.target, self.link(Path(sources[0]).stem, sources, *size, f"-I{include}"), self.folder)
 
     def versions(self) -> dict[str, str]:
         """First lines of what compiler and emulator say of themselves."""
