@@ -32,7 +32,9 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
-LEARN = ROOT / "packages/pufferlib-embedded/examples/learn/learn.c"
+EXAMPLES = ROOT / "packages/pufferlib-embedded/examples"
+LEARN = EXAMPLES / "learn/learn.c"
+BOARDS = (("Cortex-M0+ of an RP2040", "cortex-m0", "-mcpu=cortex-m0plus"), ("RV32IMC of an ESP32-C3", "rv32", "-march=rv32imc"))
 LEARNS_ON = "cortex-m4f"
 HOSTED = {"pool.c", "park.c"}  # threads
 # Episodes with the environment: of a number on every kind of processor, and one of 500 steps.
@@ -86,6 +88,20 @@ def learning(folder: Path) -> str:
     return f"learning on {LEARNS_ON}: " + ", ".join(f"{name} {value:,}" for name, value in device.items())
 
 
+def boards(folder: Path) -> None:
+    """Compiles what the projects in examples/boards have in common, with policies exported for their processors."""
+    for name, target, flag in BOARDS:
+        device = TARGETS[target]
+        flags = [*(word for word in device.flags if not word.startswith(flag.partition("=")[0])), flag]
+        sources = [EXAMPLES / "boards/control.c", *(folder / f"cartpole-64x64-{target}/src").glob("*.c")]
+        include = [f"-I{EXAMPLES / 'boards'}", f"-I{folder / f'cartpole-64x64-{target}/src'}"]
+        for source in sources:
+            run(
+                [tools(device)["cc"], *FLAGS, *BARE, *flags, *include, "-c", str(source), "-o", str(folder / "board.o")], folder
+            )
+        print(f"examples/boards/control.c and the policy compile for the {name}")
+
+
 def finds_faults(path: Path, folder: Path) -> list[str]:
     """Targets on which a tanh that is wrong by 1e-5 is not found."""
     files = exporting.core_files
@@ -125,6 +141,7 @@ def main() -> int:
             inexact += [f"{policy} on {target}"] * (target != "host" and report["golden_worst"] > 0)
             print(row(policy, target, report), flush=True)
         print(learnt.result())
+        boards(folder)
         unseen = finds_faults(paths["cartpole gru"], folder)
     print(
         f"{len(jobs)} exports repeated their golden vectors, {len(CLOSED_LOOPS)} an episode with the environment, "
