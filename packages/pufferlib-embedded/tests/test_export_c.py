@@ -9,55 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from pufferlib_core import load_checkpoint, save_checkpoint, train
+from pufferlib_core import load_checkpoint, save_checkpoint
 from pufferlib_core.backends import get_backend
-from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
-from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_core.spaces import Dict
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded import targets
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
-
-VECTOR = Box(-np.inf, np.inf, (5,))
-
-
-@pytest.fixture(scope="module")
-def cartpole(tmp_path_factory):
-    """A checkpoint of CartPole that normalises its observations."""
-    folder = tmp_path_factory.mktemp("runs")
-    options = {"train.timesteps": 4096, "policy.normalize_obs": True, "policy.hidden": [16, 16]}
-    return train("cartpole", options=options, out=str(folder), seed=1).checkpoint
-
-
-def saved(tmp_path, spec, *, masked=False, without=(), **tensors):
-    """A checkpoint of random parameters whose every tensor matters."""
-    rng = np.random.default_rng(0)
-    flat = initial_params(spec, 3) + rng.normal(size=spec.params).astype(np.float32) * 0.2
-    given = {name: array.copy() for name, array in views(spec, flat).items()} | tensors
-    files = {"policy": given, "envs": {"action_mask": np.ones(1, np.uint8)} if masked else {"step": np.zeros(1, np.int64)}}
-    manifest = {"policy": spec.to_json(), "env": "walk:SPEC", "backend": "native", "algorithm": "ppo"}
-    return save_checkpoint(tmp_path, 7, files=files, state={"settings": {}}, manifest=manifest)
-
-
-def spec_of(obs=VECTOR, action=None, **policy):
-    return PolicySpec(obs_space=obs, action_space=action or Discrete(3), config=PolicyConfig(**{"hidden": (12,), **policy}))
-
-
-def folder_bytes(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-SPECS = {
-    "continuous, clipped": spec_of(action=Box([-1.0, -np.inf], [1.0, 0.5])),
-    "squashed": spec_of(action=Box(-2, 2, (2,)), squash=True, activation="relu"),
-    "both, separate lstm": spec_of(
-        action=Mixed(MultiDiscrete([2, 4]), Box(-1, 1, (1,))), core="lstm", core_size=6, separate=True
-    ),
-    "gru": spec_of(core="gru", core_size=9),
-    "image": spec_of(obs=Box(0, 255, (6, 5, 2), "uint8"), conv=("4:3:1", "3:2:2"), activation="relu"),
-}
+from small_policies import SPECS, VECTOR, folder_bytes, saved, spec_of
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

@@ -45,7 +45,7 @@ def header(model: Model) -> dict[str, str]:
     if spec.numbers:
         action.append(f"    float number[POLICY_NUMBERS]; /* after the {spec.postprocessing} to its bounds */\n")
     return {
-        "about": f"{model.env}, {model.step} steps, checkpoint {model.digest[:16]}",
+        "about": model.about,
         "sizes": "".join(f"#define POLICY_{name.upper()} {size}\n" for name, size in sizes.items()),
         "obs": "uint8_t" if spec.tree.feature_dtype == np.uint8 else "float",
         "action": "".join(action),
