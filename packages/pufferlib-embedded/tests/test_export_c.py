@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -131,11 +132,54 @@ def test_too_large_says_by_how_much(tmp_path):
         export(wide, tmp_path / "out", target="cortex-m0", unverified=True)
 
 
-def test_the_folder_builds_by_cmake(tmp_path, cartpole):
+CATEGORIES = {  # of the library specification
+    "Display", "Communication", "Signal Input/Output", "Sensors", "Device Control", "Timing", "Data Storage",
+    "Data Processing", "Other",
+}  # fmt: skip
+HOST = """cmake_minimum_required(VERSION 3.13)
+project(host C)
+add_subdirectory(out)
+add_executable(host main.c)
+target_link_libraries(host policy)
+"""
+MAIN = """#include "policy.h"
+int main(void) {
+    static policy_state state;
+    static const float obs[POLICY_OBS];
+    policy_action action;
+    policy_reset(&state);
+    return policy_step(&state, obs, &action) == POLICY_OK ? 0 : 1;
+}
+"""
+
+
+def test_the_folder_builds_by_cmake_alone_and_in_a_project(tmp_path, cartpole):
     export(cartpole, tmp_path / "out", unverified=True)
-    for command in (["cmake", "-B", "build", "-S", "out"], ["cmake", "--build", "build"], ["build/test_policy"]):
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    json.loads((tmp_path / "out/library.json").read_text())
+    (tmp_path / "CMakeLists.txt").write_text(HOST)
+    (tmp_path / "main.c").write_text(MAIN)
+    for source, programs in (("out", ["test_policy"]), (".", ["host", "out/test_policy"])):
+        for command in (["-B", f"build/{source}", "-S", source], ["--build", f"build/{source}"]):
+            subprocess.run(["cmake", *command], cwd=tmp_path, check=True, capture_output=True)
+        for program in programs:
+            subprocess.run([f"build/{source}/{program}"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_library_files_name_what_their_tools_require(tmp_path, cartpole):
+    """PlatformIO's specification of library.json; the library specification of Arduino, as arduino-lint reads it."""
+    export(cartpole, tmp_path / "out", unverified=True)
+    manifest = json.loads((tmp_path / "out/library.json").read_text())
+    assert re.fullmatch(r"[a-z0-9_\-.]{1,50}", manifest["name"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", manifest["version"])
+    assert (tmp_path / "out" / manifest["build"]["srcDir"]).is_dir()
+    lines = (tmp_path / "out/library.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    required = ("name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures")
+    assert [name for name in required if not properties.get(name)] == []
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,62}", properties["name"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", properties["version"])
+    assert properties["category"] in CATEGORIES
+    assert properties["url"].startswith("https://")
+    assert (tmp_path / "out/src" / properties["includes"]).is_file()
 
 
 def test_the_command(tmp_path, cartpole, capsys):

@@ -17,6 +17,7 @@ from pufferlib_embedded.sources import core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+HARNESSES = ("eva.c", "contracts.h", "contracts.c", "klee.c", "klee/klee.h")
 GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
@@ -72,6 +73,7 @@ def texts(model: Model, rows: Golden) -> dict[str, str]:
         found[f"test/{name}"] = filled(name, words)
     for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
         found[name] = filled(name, words)
+    found |= {f"verify/{name}": filled(f"verify/{name}", words | emit.verified(model)) for name in HARNESSES}
     return found | {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
 
 
