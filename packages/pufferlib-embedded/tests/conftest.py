@@ -1,0 +1,14 @@
+"""What the tests of exports share."""
+
+from __future__ import annotations
+
+import pytest
+from pufferlib_core import train
+
+
+@pytest.fixture(scope="session")
+def cartpole(tmp_path_factory):
+    """A checkpoint of CartPole that normalises its observations."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {"train.timesteps": 4096, "policy.normalize_obs": True, "policy.hidden": [16, 16]}
+    return train("cartpole", options=options, out=str(folder), seed=1).checkpoint
