@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 from pufferlib_core import load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
-from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
-from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_core.spaces import Box, Dict, Mixed, MultiDiscrete
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded import targets
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
-
-VECTOR = Box(-np.inf, np.inf, (5,))
+from small_policies import VECTOR, saved, spec_of
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +26,6 @@ def cartpole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     options = {"train.timesteps": 4096, "policy.normalize_obs": True, "policy.hidden": [16, 16]}
     return train("cartpole", options=options, out=str(folder), seed=1).checkpoint
-
-
-def saved(tmp_path, spec, *, masked=False, without=(), **tensors):
-    """A checkpoint of random parameters whose every tensor matters."""
-    rng = np.random.default_rng(0)
-    flat = initial_params(spec, 3) + rng.normal(size=spec.params).astype(np.float32) * 0.2
-    given = {name: array.copy() for name, array in views(spec, flat).items()} | tensors
-    files = {"policy": given, "envs": {"action_mask": np.ones(1, np.uint8)} if masked else {"step": np.zeros(1, np.int64)}}
-    manifest = {"policy": spec.to_json(), "env": "walk:SPEC", "backend": "native", "algorithm": "ppo"}
-    return save_checkpoint(tmp_path, 7, files=files, state={"settings": {}}, manifest=manifest)
-
-
-def spec_of(obs=VECTOR, action=None, **policy):
-    return PolicySpec(obs_space=obs, action_space=action or Discrete(3), config=PolicyConfig(**{"hidden": (12,), **policy}))
 
 
 def folder_bytes(folder):
