@@ -10,7 +10,7 @@ from pufferlib_core.native import Array
 from pufferlib_embedded.model import Model
 from pufferlib_embedded.verify.boxes import as_read
 from pufferlib_embedded.verify.intervals import forward
-from pufferlib_embedded.verify.network import Network
+from pufferlib_embedded.verify.network import NUMBERS, Network
 
 POINTS, TRIED = 384, 8  # observations guessed at in a box, and those of them that the policy itself runs on
 
@@ -62,8 +62,8 @@ def margins(nvec: tuple[int, ...], logits: int, choices: Array) -> Array:
 
 
 def points(low: Array, high: Array, count: int, seed: int) -> Array:
-    """Observations (count, obs_size) of a box: half of them anywhere in it, half corners."""
-    rng = np.random.default_rng(seed)
+    """Observations (count, obs_size) of a box, fewer of large ones: half of them anywhere in it, half corners."""
+    rng, count = np.random.default_rng(seed), max(2, min(count, NUMBERS // len(low)))
     inside = low + rng.random((count // 2, len(low))) * (high.astype(np.float64) - low)
     corners = np.where(rng.random((count - count // 2, len(low))) < 0.5, low, high)
     drawn = np.concatenate([np.rint(inside) if low.dtype == np.uint8 else inside, corners])
@@ -78,12 +78,13 @@ def attack(model: Model, network: Network, asked: Question, guesses: Array) -> C
         model: the policy.
         network: its layers.
         asked: the box, and what is chosen in it.
-        guesses: observations (G, obs_size) of the box to look at besides.
+        guesses: observations (G, obs_size) of the box to look at first.
     """
-    tried = np.concatenate([guesses, points(asked.low, asked.high, POINTS, 0)])
-    margin = (forward(network, as_read(model, tried)) @ asked.rows.T).min(axis=-1)
-    for k in np.argsort(margin, kind="stable")[:TRIED]:
-        _, chosen, _ = act(model, tried[k])
-        if (chosen != asked.choices).any():
-            return Change(tried[k], chosen)
+    for draw in (lambda: guesses, lambda: points(asked.low, asked.high, POINTS, 0)):
+        tried = draw()
+        margin = (forward(network, as_read(model, tried)) @ asked.rows.T).min(axis=-1)
+        for k in np.argsort(margin, kind="stable")[:TRIED]:
+            _, chosen, _ = act(model, tried[k])
+            if (chosen != asked.choices).any():
+                return Change(tried[k], chosen)
     return None

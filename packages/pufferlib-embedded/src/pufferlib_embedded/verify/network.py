@@ -13,6 +13,9 @@ from pufferlib_core.native import Array
 from pufferlib_embedded.model import Model
 
 
+NUMBERS = 1 << 22  # of the largest array, about: 32 MiB
+
+
 class Layer(NamedTuple):
     """A dense layer; networks of one shape may lie side by side, B of them."""
 
@@ -41,6 +44,11 @@ class Network:
     def widest(self) -> int:
         """Numbers of its widest layer, what it reads included."""
         return max(self.reads, *(int(layer.weight.shape[-2]) for layer in self.layers))
+
+    @property
+    def together(self) -> int:
+        """Boxes that are worked on at once."""
+        return max(1, NUMBERS // (2 * self.widest**2))
 
 
 def network(layers: Sequence[tuple[Any, Any]], activation: str) -> Network:

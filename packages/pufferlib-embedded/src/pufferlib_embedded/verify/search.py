@@ -16,7 +16,7 @@ from pufferlib_embedded.verify.crown import Hidden, lowest, reach
 from pufferlib_embedded.verify.intervals import Bounds, forward
 from pufferlib_embedded.verify.network import Network
 
-AT_ONCE = 128  # parts that are halved together
+AT_ONCE = 128  # parts that are halved together, where they are not large
 
 
 class Found(NamedTuple):
@@ -54,7 +54,7 @@ def search(network: Network, box: Bounds, rows: Array, done: Callable[[float, fl
     parts, seen, point = _looked_at(network, box, rows)
     boxes = 1
     while not done(float(parts.bound.min()), seen) and boxes < limit:
-        order = parts.bound.argsort(kind="stable")[:AT_ONCE]
+        order = parts.bound.argsort(kind="stable")[: min(AT_ONCE, network.together)]
         if not parts.open[order[0]]:
             break
         order = order[[bool(parts.open[k]) and not done(float(parts.bound[k]), seen) for k in order]]

@@ -16,7 +16,6 @@ from pufferlib_embedded.verify.intervals import Bounds, interval
 from pufferlib_embedded.verify.network import Network
 from pufferlib_embedded.verify.search import search
 
-FLOATS = 1 << 22  # of the coefficients of all boxes that are worked on together
 UNKNOWN, ROBUST, CHANGES = "unknown", "certified", "counterexample"
 
 Progress = Callable[[int, int], None]  # boxes decided, of how many
@@ -55,10 +54,9 @@ def decide(
     Raises:
         ConfigError: if a sum may leave the range of float32.
     """
-    together = max(1, FLOATS // (2 * network.widest**2))
     decided = 0
-    for first in range(0, len(obs), together):
-        part = slice(first, first + together)
+    for first in range(0, len(obs), network.together):
+        part = slice(first, first + network.together)
         box = box_read(model, low[part], high[part])
         if model.spec.numbers:
             known.reached.append(numbers_reached(model, _means(model, heads(network, box))))
