@@ -80,11 +80,14 @@ def attack(model: Model, network: Network, asked: Question, guesses: Array) -> C
         asked: the box, and what is chosen in it.
         guesses: observations (G, obs_size) of the box to look at first.
     """
-    for draw in (lambda: guesses, lambda: points(asked.low, asked.high, POINTS, 0)):
-        tried = draw()
-        margin = (forward(network, as_read(model, tried)) @ asked.rows.T).min(axis=-1)
-        for k in np.argsort(margin, kind="stable")[:TRIED]:
-            _, chosen, _ = act(model, tried[k])
-            if (chosen != asked.choices).any():
-                return Change(tried[k], chosen)
+    return _change(model, network, asked, guesses) or _change(model, network, asked, points(asked.low, asked.high, POINTS, 0))
+
+
+def _change(model: Model, network: Network, asked: Question, tried: Array) -> Change | None:
+    """The first change among those of the observations whose margins are least."""
+    margin = (forward(network, as_read(model, tried)) @ asked.rows.T).min(axis=-1)
+    for k in np.argsort(margin, kind="stable")[:TRIED]:
+        _, chosen, _ = act(model, tried[k])
+        if (chosen != asked.choices).any():
+            return Change(tried[k], chosen)
     return None

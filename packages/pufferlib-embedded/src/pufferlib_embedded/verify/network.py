@@ -12,7 +12,6 @@ from pufferlib_core.native import Array
 
 from pufferlib_embedded.model import Model
 
-
 NUMBERS = 1 << 22  # of the largest array, about: 32 MiB
 
 

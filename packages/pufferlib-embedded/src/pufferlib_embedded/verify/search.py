@@ -14,7 +14,7 @@ from pufferlib_core.native import Array
 
 from pufferlib_embedded.verify.crown import Hidden, lowest, reach
 from pufferlib_embedded.verify.intervals import Bounds, forward
-from pufferlib_embedded.verify.network import Network
+from pufferlib_embedded.verify.network import NUMBERS, Network
 
 AT_ONCE = 128  # parts that are halved together, where they are not large
 
@@ -46,13 +46,13 @@ def search(network: Network, box: Bounds, rows: Array, done: Callable[[float, fl
         box: (1, reads), of what the network reads.
         rows: (m, heads).
         done: tells by (bound, seen) whether they are close enough.
-        limit: boxes to look at.
+        limit: boxes to look at; fewer, where inputs are so many that they would take too much memory.
 
     Raises:
         ConfigError: if a sum may leave the range of float32.
     """
     parts, seen, point = _looked_at(network, box, rows)
-    boxes = 1
+    boxes, limit = 1, min(limit, 4 * NUMBERS // network.reads)
     while not done(float(parts.bound.min()), seen) and boxes < limit:
         order = parts.bound.argsort(kind="stable")[: min(AT_ONCE, network.together)]
         if not parts.open[order[0]]:
