@@ -15,6 +15,7 @@ from pufferlib_embedded.verify import states
 from pufferlib_embedded.verify.boxes import around, as_read, box_read, given_box, numbers_reached, observed, rows_of
 from pufferlib_embedded.verify.choices import act, margins, points
 from pufferlib_embedded.verify.crown import heads
+from pufferlib_embedded.verify.intervals import Bounds
 from pufferlib_embedded.verify.network import network_of
 from pufferlib_embedded.verify.report import verify_box, verify_states
 from small_policies import VECTOR, saved, spec_of
@@ -120,6 +121,10 @@ def test_numbers_of_actions_are_within_their_range(tmp_path, squash):
     numbers = np.array([act(model, row)[2] for row in obs])
     assert ((numbers >= reached.low) & (numbers <= reached.high)).all()
     assert (reached.high - reached.low).max() < 1e-5
+    means = np.random.default_rng(1).normal(size=(4000, 2)).astype(np.float32)
+    given = np.clip(model.spec.postprocess(means), model.low, model.high)
+    reached = numbers_reached(model, Bounds(means.astype(np.float64), means.astype(np.float64)))
+    assert ((given >= reached.low) & (given <= reached.high)).all()
     wide = verify_states(model, obs, epsilon=0.2)
     assert wide["verdict"] == "bounded"
     for a, number in enumerate(wide["numbers"]):

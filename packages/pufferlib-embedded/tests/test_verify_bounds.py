@@ -10,7 +10,7 @@ from pufferlib_core.errors import CheckpointError, ConfigError, ShapeError
 from pufferlib_core.native import check, ffi, lib
 from pufferlib_embedded.verify import intervals
 from pufferlib_embedded.verify.crown import heads, lowest, reach
-from pufferlib_embedded.verify.intervals import Bounds, forward, interval
+from pufferlib_embedded.verify.intervals import Bounds, activated, forward, interval
 from pufferlib_embedded.verify.lines import lines
 from pufferlib_embedded.verify.network import network
 from pufferlib_embedded.verify.rounding import single_above, single_below
@@ -144,6 +144,9 @@ def test_lines_hold_for_what_the_core_calculates(activation):
     above, below = found.high_slope * z + found.high_offset - y, y - found.low_slope * z - found.low_offset
     assert above.min() >= 0
     assert below.min() >= 0
+    at = Bounds(z.astype(np.float64), z.astype(np.float64))
+    assert (activated(activation, at).low <= y).all()
+    assert (activated(activation, at).high >= y).all()
     wide = high - low > 0.1
     assert np.median(above.min(axis=0)[wide]) < 1e-5  # close, too
     assert np.median(below.min(axis=0)[wide]) < 1e-5
