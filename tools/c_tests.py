@@ -73,7 +73,7 @@ def modes() -> list[Mode]:
     found = [
         Mode("plain", "gcc", product),
         Mode("asan+ubsan", "gcc", [*SANITIZED, *undefined]),
-        Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"], only="puf_pool_start"),
+        Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"], only="pthread_create("),
         Mode("gcov", "gcc", [*SANITIZED, "--coverage", "-fprofile-update=atomic"]),
     ]
     if shutil.which("valgrind"):
