@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pufferlib_wasm
 from check_docs import split
+from pufferlib_wasm.compile import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "build/wasm"
@@ -33,11 +34,11 @@ def sources() -> str:
 
 
 def build() -> None:
-    """Both modules, if they are not those of the sources."""
+    """All modules, if they are not those of the sources."""
     stamp, wanted = BUILT / "sources", sources()
     if not stamp.is_file() or stamp.read_text() != wanted:
-        for simd in (True, False):
-            pufferlib_wasm.build(BUILT, simd=simd)
+        for kind in KINDS:
+            pufferlib_wasm.build(BUILT, kind=kind)
         stamp.write_text(wanted)
     for path in sorted(BUILT.glob("*.wasm")):
         size = path.stat().st_size
@@ -66,7 +67,8 @@ def run_page(js: Path) -> None:
         folder = Path(name)
         (folder / "node_modules").mkdir()
         (folder / "node_modules/pufferlib-wasm").symlink_to(js)
-        shutil.copy(BUILT / "puffer.wasm", folder)
+        for kind in ("simd", "threads"):
+            shutil.copy(BUILT / KINDS[kind], folder)
         (folder / "page.mjs").write_text(program)
         run("docs/how-to/browser.md", "node", "page.mjs", cwd=folder)
 

@@ -9,5 +9,5 @@ BUILT = Path(__file__).resolve().parents[3] / "build/wasm"
 
 @pytest.fixture(scope="session")
 def built() -> Path:
-    """Folder of both modules."""
+    """Folder of the modules."""
     return BUILT

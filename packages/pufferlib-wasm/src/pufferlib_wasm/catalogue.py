@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,28 @@ CORE_STRUCTS = ("puf_env_info", "puf_episode", "puf_tensor")
 HEADER = Path(__file__).parent / "csrc/web.h"
 
 
-def catalogue_json(environments: Iterable[str]) -> str:
+def catalogue_json(environments: Iterable[str], *, memory: Mapping[str, int] | None) -> str:
     """The text of `catalogue`, the same whenever it says the same."""
-    return json.dumps(catalogue(environments), sort_keys=True, separators=(",", ":"))
+    return json.dumps(catalogue(environments, memory=memory), sort_keys=True, separators=(",", ":"))
 
 
-def catalogue(environments: Iterable[str]) -> dict[str, Any]:
+def catalogue(environments: Iterable[str], *, memory: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Plain values.
 
     Args:
         environments: names, in the order of the module's table.
+        memory: bytes (`initial`, `maximum`, and `stack` of a worker) of the memory that threads share, which whoever makes an
+            instance brings; None if it has its own.
 
     Returns:
         `sections`: by name, each option's kind, default, bounds, choices and help. `structs`: by name, size and fields as
-        [offset, kind, count]. `enums`: numbers by name. `environments`: by name, with `index` in the table.
+        [offset, kind, count]. `enums`: numbers by name. `environments`: by name, with `index` in the table. `memory`: as given.
     """
     web = cffi.FFI()
     web.cdef("\n".join(re.findall(r"/\* <cdef> \*/\n(.*?)/\* </cdef> \*/", HEADER.read_text(), re.DOTALL)))
     return {
         "version": VERSION,
+        "memory": None if memory is None else dict(memory),
         "sections": {name: _options(config()) for name, config in SECTIONS.items()},
         "structs": {name: _struct(web.typeof(name)) for name in WEB_STRUCTS}
         | {name: _struct(core.typeof(name)) for name in CORE_STRUCTS},

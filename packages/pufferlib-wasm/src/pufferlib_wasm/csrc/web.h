@@ -76,6 +76,12 @@ typedef enum {
 /* Zeroed memory, 64-byte aligned; NULL if there is none. */
 void *PUF_WEB(puf_web_alloc)(size_t bytes);
 
+/* --- threads ------------------------------------------------------------------------------------------------------------ */
+
+/* For the module `threads` (see crew.h, whose functions it exports): environments, players and runs that are made from now on in this
+ * memory share their work with the workers of this crew. Made once. */
+struct puf_crew *puf_web_crew_create(int32_t members, int32_t *status);
+
 /* --- environments ----------------------------------------------------------------------------------------------------- */
 
 typedef struct puf_web_vec puf_web_vec;
@@ -134,6 +140,9 @@ puf_web_progress *PUF_WEB(puf_web_run_progress)(puf_web_run *run);
 void *PUF_WEB(puf_web_run_array)(puf_web_run *run, int32_t array);
 
 /* --- between the files (internal) --------------------------------------------------------------------------------------- */
+
+/* Of the crew; NULL: there is none, and work is done one after the other. */
+const puf_exec *puf_web_exec(void);
 
 struct puf_web_vec {
     puf_vec *vec;

@@ -30,10 +30,11 @@ static int allocate_moments(puf_web_policy *p) {
 puf_web_policy *puf_web_policy_create(const puf_env_info *info, const puf_web_policy_config *config, uint64_t seed,
                                       int32_t *status) {
     const puf_net net = net_of(info, config);
+    const int32_t threads = puf_exec_width(puf_web_exec());
     const int isa = puf_isa_best();
     *status = puf_net_check(&net);
     if (*status != PUF_OK) { return NULL; }
-    const size_t bytes = puf_policy_bytes(&net, isa, 1);
+    const size_t bytes = puf_policy_bytes(&net, isa, threads);
     puf_web_policy *p = puf_web_alloc(sizeof *p);
     void *mem = puf_web_alloc(bytes);
     float *params = puf_web_alloc(4 * (size_t)puf_net_params(&net));
@@ -44,7 +45,7 @@ puf_web_policy *puf_web_policy_create(const puf_env_info *info, const puf_web_po
     p->params = params;
     p->obs_clip = (float)config->obs_clip;
     if (config->normalize_obs && !allocate_moments(p)) { return NULL; }
-    *status = puf_policy_init(&p->policy, mem, bytes, &p->net, isa, 1);
+    *status = puf_policy_init(&p->policy, mem, bytes, &p->net, isa, threads);
     if (*status == PUF_OK) { *status = puf_net_init(&net, seed, (float)config->log_std_init, params, scratch); }
     if (*status == PUF_OK) { *status = puf_web_policy_load(p); }
     return *status == PUF_OK ? p : NULL;
@@ -103,7 +104,7 @@ static void hand_on(puf_web_player *p) {
 int32_t puf_web_player_step(puf_web_player *p, uint64_t seed, uint64_t step, int32_t greedy) {
     puf_web_vec *v = p->vec;
     if (p->carry != NULL) { puf_copy(p->before, p->carry, 4 * (size_t)v->n * (size_t)puf_net_carry(&p->policy->net)); }
-    const int32_t status = puf_policy_act(p->policy->policy, NULL, v->planes.obs, v->planes.action_mask, v->n, seed, 0, step, greedy,
+    const int32_t status = puf_policy_act(p->policy->policy, puf_web_exec(), v->planes.obs, v->planes.action_mask, v->n, seed, 0, step, greedy,
                                           p->carry, v->action, p->logprob, p->value);
     if (status != PUF_OK) { return status; }
     const int32_t finished = puf_web_vec_step(v);

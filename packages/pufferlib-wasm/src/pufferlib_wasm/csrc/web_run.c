@@ -76,7 +76,7 @@ puf_web_run *puf_web_run_create(puf_web_vec *vec, puf_web_policy *policy, const 
     r->progress.return_mean = r->progress.length_mean = __builtin_nan("");
     if (!allocate(r)) { return NULL; }
     *status = puf_ppo_init(&r->ppo, mem, bytes, policy->policy, rows, config->minibatch, config->horizon, PUF_ADAM);
-    if (*status == PUF_OK) { *status = puf_vec_reset(vec->vec, NULL, NULL, r->segment.obs, r->segment.action_mask); }
+    if (*status == PUF_OK) { *status = puf_vec_reset(vec->vec, puf_web_exec(), NULL, r->segment.obs, r->segment.action_mask); }
     return *status == PUF_OK ? r : NULL;
 }
 
@@ -128,7 +128,7 @@ static void count_episodes(puf_web_run *run, int32_t finished) {
 
 int32_t puf_web_run_collect(puf_web_run *run) {
     const uint64_t first = (uint64_t)(run->progress.steps / run->vec->n);
-    const int32_t finished = puf_collect(run->vec->vec, run->policy->policy, NULL, &run->segment, run->seed, first, &run->progress.bad_row);
+    const int32_t finished = puf_collect(run->vec->vec, run->policy->policy, puf_web_exec(), &run->segment, run->seed, first, &run->progress.bad_row);
     if (finished >= 0) { count_episodes(run, finished); }
     return finished;
 }
@@ -211,10 +211,10 @@ static int estimate(puf_web_run *run) {
         reward = run->scaled;
     }
     if (c->advantage == 1) {
-        return puf_vtrace(isa, NULL, run->target, run->advantage, s->logprob, s->logprob, reward, s->value, s->next_value, s->terminated,
+        return puf_vtrace(isa, puf_web_exec(), run->target, run->advantage, s->logprob, s->logprob, reward, s->value, s->next_value, s->terminated,
                           s->truncated, c->horizon, run->vec->n, (float)c->gamma, (float)c->lam, (float)c->rho_clip, (float)c->c_clip);
     }
-    const int status = puf_gae(isa, NULL, run->advantage, reward, s->value, s->next_value, s->terminated, s->truncated, c->horizon,
+    const int status = puf_gae(isa, puf_web_exec(), run->advantage, reward, s->value, s->next_value, s->terminated, s->truncated, c->horizon,
                                run->vec->n, (float)c->gamma, (float)c->lam);
     for (size_t k = 0; k < rows; k++) { run->target[k] = run->advantage[k] + s->value[k]; }
     return status;
@@ -289,7 +289,7 @@ int32_t puf_web_run_update(puf_web_run *run) {
         .terminated = s->carry != NULL ? s->terminated : NULL, .truncated = s->carry != NULL ? s->truncated : NULL, .carry = s->carry,
     };
     puf_ppo_metrics metrics;
-    const int done = puf_ppo_update(run->ppo, NULL, &config, &batch, run->seed, (uint64_t)p->updates, run->policy->params, run->m, run->v,
+    const int done = puf_ppo_update(run->ppo, puf_web_exec(), &config, &batch, run->seed, (uint64_t)p->updates, run->policy->params, run->m, run->v,
                                     &p->adam_step, &metrics);
     p->failed = metrics.failed;
     if (done != PUF_OK) { return done; }

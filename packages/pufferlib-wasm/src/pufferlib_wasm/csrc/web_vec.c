@@ -86,9 +86,9 @@ void *puf_web_vec_plane(const puf_web_vec *vec, int32_t plane) {
     }
 }
 
-int32_t puf_web_vec_reset(puf_web_vec *vec) { return puf_vec_reset(vec->vec, NULL, NULL, vec->planes.obs, vec->planes.action_mask); }
+int32_t puf_web_vec_reset(puf_web_vec *vec) { return puf_vec_reset(vec->vec, puf_web_exec(), NULL, vec->planes.obs, vec->planes.action_mask); }
 
-int32_t puf_web_vec_step(puf_web_vec *vec) { return puf_vec_step(vec->vec, NULL, vec->action, &vec->planes); }
+int32_t puf_web_vec_step(puf_web_vec *vec) { return puf_vec_step(vec->vec, puf_web_exec(), vec->action, &vec->planes); }
 
 int32_t puf_web_vec_record_bytes(const puf_web_vec *vec) { return (int32_t)puf_vec_record_bytes(vec->vec); }
 
