@@ -17,7 +17,7 @@ const LOSSES = ["policy_loss", "value_loss", "entropy", "approx_kl", "clip_fract
 export class Run {
   /**
    * @param {Instance} instance a new one
-   * @param {() => Instance} another makes another one, for environments of their own
+   * @param {(rows: number) => Instance} another makes another one, for so many environments of their own
    * @param {import("./settings.js").Resolved} settings
    */
   constructor(instance, another, settings) {
@@ -84,7 +84,7 @@ export class Run {
    */
   player(options = {}) {
     const { env, seed, policy } = this.settings;
-    return new Player(this.another(), env, { seed, config: this.settings[env], policy, tensors: this.tensors(), ...options });
+    return new Player(this.another(options.numEnvs ?? 1), env, { seed, config: this.settings[env], policy, tensors: this.tensors(), ...options });
   }
 
   /**

@@ -9,6 +9,11 @@ export async function page(files: Files): Promise<number> {
   const metrics: Record<string, number> = run.update();
   const player = await puffer.load(files, { stochastic: true });
   player.load(run.tensors());
+  const shared: Puffer = await load({ plain: "puffer.wasm", threads: new URL("https://example.org/puffer-threads.wasm") }, { threads: 2 });
+  if (shared.obstacle !== null) console.log(shared.threads, shared.obstacle.length);
+  await shared.close();
+  // @ts-expect-error: a number
+  await load("puffer.wasm", { threads: "2" });
   // @ts-expect-error: not a mode of autoreset
   puffer.vec("cartpole", { autoreset: "never" });
   return run.evaluate({ episodes: 3 }).episode_return_mean + step.finished + (metrics["losses/entropy"] ?? 0);
