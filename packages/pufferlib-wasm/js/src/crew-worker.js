@@ -12,9 +12,14 @@ let module;
 /** @param {Order} order `stack`: where its own one begins, downwards; it works until the term is over */
 function work({ memory, at, number, stack, term }) {
   /** @type {any} */
-  const { __stack_pointer: pointer, puf_crew_work: begin } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  const { __stack_pointer: pointer, puf_crew_work: begin, puf_crew_fail: fail } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   pointer.value = stack;
-  begin(at, number, term);
+  try {
+    begin(at, number, term);
+  } catch (error) {
+    fail(at); // else the thread that gave the task would wait for ever
+    throw error;
+  }
 }
 
 /** @param {{ data: WebAssembly.Module | Order }} event the module, then orders */

@@ -156,6 +156,23 @@ test("a worker that ends is told when the next work is to be shared", async () =
   updated(puffer.train(RUNS.cartpole), 1);
 });
 
+test("a worker that dies of a task ends the call, which does not wait for ever", async () => {
+  const { count, worker } = counted();
+  const dying = () => {
+    const post = worker().postMessage.bind(count.last);
+    // Below a stack at 0 there is no memory.
+    count.last.postMessage = (order) => post(order instanceof WebAssembly.Module ? order : { ...order, stack: 0 });
+    return count.last;
+  };
+  const puffer = await load(SOURCES, { threads: 2, worker: dying });
+  assert.throws(() => {
+    const begin = performance.now(), run = puffer.train(RUNS.cartpole);
+    while (performance.now() - begin < 20_000) run.update();
+  }, WebAssembly.RuntimeError);
+  await until(() => count.alive === 0, "the worker lives");
+  assert.throws(() => puffer.train(RUNS.lstm), /a worker has ended \(memory access out of bounds\)/);
+});
+
 test("where memory cannot be shared, one thread is taken or the reason told", async (t) => {
   const where = (name, value) => {
     Object.defineProperty(globalThis, name, { value, configurable: true });

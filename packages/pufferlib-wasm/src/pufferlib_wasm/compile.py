@@ -28,7 +28,7 @@ FLAGS = [
     "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-DPUF_FREESTANDING", "--target=wasm32-freestanding",
 ]  # fmt: skip
 EXPORTS = ("puf_net_tensors", "puf_net_tensor", "puf_net_params", "puf_net_carry", "puf_status_text", "puf_version")
-THREAD_EXPORTS = ("puf_web_crew_create", "puf_crew_call", "puf_crew_work", "__stack_pointer")
+THREAD_EXPORTS = ("puf_web_crew_create", "puf_crew_call", "puf_crew_work", "puf_crew_fail", "__stack_pointer")
 STACK = 262144  # bytes; below the data, so that an overflow traps
 # Of the module with threads, in bytes: what a page brings. The stack is that of each worker.
 MEMORY = {"initial": 16 * 65536, "maximum": 1 << 30, "stack": STACK}

@@ -5,6 +5,7 @@
 /* How long a thread looks at a variable before it sleeps: about 20 microseconds. Mostly plain loads, because virtual machines
  * take a processor away from a guest that pauses again and again. */
 enum { SPIN_TRIES = 16384, PAUSE_EVERY = 256 };
+#define FAILED 0x80000000u /* a bit of `left`, far above any number of tasks */
 
 /* A member's share of the tasks, [next, end) as end << 32 | next: one word, so that whoever takes from it sees which tasks it
  * belongs to, however late it comes. */
@@ -97,7 +98,15 @@ static void run(const puf_exec *exec, puf_task task, void *context, int32_t coun
     announce(crew);
     take_tasks(crew, 0);
     uint32_t left = __atomic_load_n(&crew->left, __ATOMIC_ACQUIRE);
-    while (left != 0) { left = await_change(&crew->waiting, &crew->left, left); }
+    while (left != 0) {
+        if ((left & FAILED) != 0) { __builtin_trap(); }
+        left = await_change(&crew->waiting, &crew->left, left);
+    }
+}
+
+void puf_crew_fail(puf_crew *crew) {
+    __atomic_fetch_or(&crew->left, FAILED, __ATOMIC_SEQ_CST);
+    puf_bed_wake(&crew->waiting, &crew->left);
 }
 
 size_t puf_crew_bytes(int32_t members) {

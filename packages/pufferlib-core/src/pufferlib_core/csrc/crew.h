@@ -24,5 +24,8 @@ void puf_crew_call(puf_crew *crew, uint32_t term);
 /* The life of worker `number` in [1, members): takes tasks until its term (not 0) is over, which it may be already.
  * No two threads have the same number during a term. */
 void puf_crew_work(puf_crew *crew, int32_t number, uint32_t term);
+/* A worker died of a task, which nobody will finish: the thread that waits for it traps instead of waiting for ever. For workers whose
+ * death does not end the process. */
+void puf_crew_fail(puf_crew *crew);
 
 #endif
