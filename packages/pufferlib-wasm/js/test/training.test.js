@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dumps } from "../src/checkpoint.js";
+import { dumps } from "../src/json.js";
 import { module, names } from "./modules.js";
 
 const SMALL = { train: { num_envs: 16, timesteps: 25600, stop_return: null }, ppo: { horizon: 32, minibatch: 256 } };

@@ -12,18 +12,26 @@ from typing import Any
 
 import cffi
 from pufferlib_core.algorithms.ppo import PPOConfig
-from pufferlib_core.config import to_dict
+from pufferlib_core.config import from_dict, to_dict
+from pufferlib_core.encoders import CONVOLUTIONS
+from pufferlib_core.errors import PufferError
 from pufferlib_core.loops.settings import TrainConfig
 from pufferlib_core.native import ffi as core
 from pufferlib_core.policies import PolicyConfig
-from pufferlib_core.spaces import fingerprint
+from pufferlib_core.spaces import Box, Discrete, MultiDiscrete
+from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import env_spec
 
-VERSION = 1
+VERSION = 2
 SECTIONS: dict[str, Any] = {"train": TrainConfig, "policy": PolicyConfig, "ppo": PPOConfig}
 WEB_STRUCTS = ("puf_web_policy_config", "puf_web_ppo_config", "puf_web_progress")
 CORE_STRUCTS = ("puf_env_info", "puf_episode", "puf_tensor")
+INSTALLED = "pufferlib_envs._spec"  # the module whose environments the core's build has compiled
 HEADER = Path(__file__).parent / "csrc/web.h"
+
+
+class CatalogueError(PufferError):
+    """An environment is none that a module can hold."""
 
 
 def catalogue_json(environments: Iterable[str]) -> str:
@@ -38,14 +46,20 @@ def catalogue(environments: Iterable[str]) -> dict[str, Any]:
         environments: names, in the order of the module's table.
 
     Returns:
-        `sections`: by name, each option's kind, default, bounds, choices and help. `structs`: by name, size and fields as
-        [offset, kind, count]. `enums`: numbers by name. `environments`: by name, with `index` in the table.
+        `sections`: by name, each option's kind, default, bounds, choices and help. `convolutions`: those that have a name.
+        `structs`: by name, size and fields as
+        [offset, kind, count]. `enums`: numbers by name. `environments`: by name, with `index` in the table; `section` has its
+        settings, and `shaping` names those that shape its spaces in another way than by a size.
+
+    Raises:
+        CatalogueError: if an environment is none that a module can hold.
     """
     web = cffi.FFI()
     web.cdef("\n".join(re.findall(r"/\* <cdef> \*/\n(.*?)/\* </cdef> \*/", HEADER.read_text(), re.DOTALL)))
     return {
         "version": VERSION,
         "sections": {name: _options(config()) for name, config in SECTIONS.items()},
+        "convolutions": CONVOLUTIONS,
         "structs": {name: _struct(web.typeof(name)) for name in WEB_STRUCTS}
         | {name: _struct(core.typeof(name)) for name in CORE_STRUCTS},
         "enums": {
@@ -56,19 +70,78 @@ def catalogue(environments: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def is_installed(spec: EnvSpec) -> bool:
+    """Whether it is one of pufferlib-envs, whose sources a module always has."""
+    return getattr(spec.table, "__module__", "") == INSTALLED
+
+
 def _environment(name: str) -> dict[str, Any]:
     from pufferlib_envs._native import ffi
 
     spec = env_spec(name)
+    obs, action = spec.obs_space, spec.action_space
+    if spec.table is None or not isinstance(obs, Box) or obs.dtype != "float32" or not isinstance(action, Box | Discrete | MultiDiscrete):
+        raise CatalogueError(
+            f"{name}: a module holds environments in C that observe a Box of float32 and whose actions are Discrete, MultiDiscrete "
+            f"or a Box; got {obs} and {action}"
+        )
     return {
+        "section": spec.name,
         "description": spec.description,
-        "options": _options(spec.config),
-        "struct": _struct(ffi.typeof(f"puf_{name}_config")),
+        "options": {} if spec.config is None else _options(spec.config),
+        "struct": _struct(ffi.typeof(f"puf_{name}_config")) if is_installed(spec) else _own_struct(spec.config),
         "preset": spec.preset,
-        "obs_space": spec.obs_space.to_json(),
-        "action_space": spec.action_space.to_json(),
-        "space_fingerprint": fingerprint(*spec.spaces),
+        "obs_space": obs.to_json(),
+        "action_space": action.to_json(),
+        "shaping": [] if spec.config is None else _shaping(spec),
     }
+
+
+def _own_struct(config: Any) -> dict[str, Any]:
+    """Layout of the struct that `pufferlib_core.c_env.pack_struct` makes: words, one for each setting."""
+    names = [] if config is None else [field.name for field in dataclasses.fields(config)]
+    kinds = {name: "float" if isinstance(getattr(config, name), float) else "int32_t" for name in names}
+    return {"size": 4 * len(names), "fields": {name: [4 * k, kinds[name], 1] for k, name in enumerate(names)}}
+
+
+def _shaping(spec: EnvSpec) -> list[str]:
+    """Settings that change spaces, tried one by one, in another way than the number of choices or of numbers that are alike."""
+    default = to_dict(spec.config)
+    found = []
+    for field in dataclasses.fields(spec.config):
+        for value in _others(field, default[field.name]):
+            try:
+                changed = env_spec_of(spec, {field.name: value})
+            except PufferError:
+                continue  # not legal, or not with the others at their defaults
+            if not _alike(spec, changed):
+                found.append(field.name)
+                break
+    return found
+
+
+def env_spec_of(spec: EnvSpec, changes: dict[str, Any]) -> EnvSpec:
+    """The environment with other settings."""
+    assert spec.configure is not None
+    return spec.configure(from_dict(type(spec.config), to_dict(spec.config) | changes, spec.name))
+
+
+def _others(field: dataclasses.Field[Any], value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    ends = [field.metadata.get(end) for end in ("low", "high")]
+    return [value + 1, value * 2, value - 1, value / 2 if isinstance(value, float) else value // 2, *(e for e in ends if e is not None)]
+
+
+def _alike(one: EnvSpec, other: EnvSpec) -> bool:
+    """Whether the spaces differ in sizes alone that the module tells by itself."""
+    (obs, action), (others, action2) = ((spec.obs_space, spec.action_space) for spec in (one, other))
+    assert isinstance(obs, Box) and isinstance(others, Box)
+    bounds = [{*zip(box.low, box.high, strict=True)} for box in (obs, others)]
+    same_obs = obs == others or (bounds[0] == bounds[1] and len(bounds[0]) == 1 and len(obs.shape) == len(others.shape) == 1)
+    choices = (Discrete, MultiDiscrete)
+    same_action = action == action2 or (type(action) is type(action2) and isinstance(action, choices))
+    return same_obs and same_action
 
 
 def _options(config: Any) -> dict[str, Any]:

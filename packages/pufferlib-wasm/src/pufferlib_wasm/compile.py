@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,21 +38,25 @@ def file_name(simd: bool) -> str:
     return "puffer.wasm" if simd else "puffer-scalar.wasm"
 
 
-def compile_module(folder: Path, *, simd: bool) -> Path:
+def compile_module(folder: Path, *, simd: bool, environments: Mapping[str, Path]) -> Path:
     """See `pufferlib_wasm.build`."""
     if find_spec("ziglang") is None:
         raise MissingExtra("ziglang is not installed: pip install 'pufferlib-wasm[build]>=0.1,<0.2'")
     core, envs = Path(pufferlib_core.source_dir()), Path(pufferlib_envs.source_dir())
-    environments = sorted(envs.glob("*.c"))
+    installed = sorted(envs.glob("*.c"))
+    for name, path in environments.items():
+        if not path.is_file() or not path.stem.isidentifier() or path.suffix != ".c":
+            raise BuildError(f"{name}: {path} is no C file with the name of its table, <name>.c with `const void *<name>_table(void)`")
     left_out = HOSTED | ({PLAIN} if simd else set())
     sources = [path for path in sorted(core.glob("*.c")) if path.name not in left_out]
-    sources += environments + sorted((HERE / "csrc").glob("*.c"))
-    table = " ".join(f"X({path.stem})" for path in environments)
+    sources += [*installed, *environments.values(), *sorted((HERE / "csrc").glob("*.c"))]
     flags = [
         *FLAGS,
         *(["-msimd128", "-Dpuf_kernels_serial=puf_kernels_wasm"] if simd else []),
-        f"-DPUF_WEB_ENVIRONMENTS(X)={table}",
+        f"-DPUF_WEB_ENVIRONMENTS(X)={_each(installed)}",
+        f"-DPUF_WEB_OWN(X)={_each(environments.values())}",
     ]
+    told = catalogue_json([*(path.stem for path in installed), *environments])
     flags += [f"-I{folder}" for folder in (pufferlib_core.include_dir(), core, envs, HERE / "csrc")]
     with tempfile.TemporaryDirectory(prefix="puffer-wasm-") as name:
         objects = [Path(name) / f"{number}-{path.stem}.o" for number, path in enumerate(sources)]
@@ -64,11 +69,16 @@ def compile_module(folder: Path, *, simd: bool) -> Path:
         linked = Path(name) / "linked.wasm"
         link = ["-Wl,--no-entry", "-Wl,--strip-all", f"-Wl,-z,stack-size={STACK}", *(f"-Wl,--export={e}" for e in EXPORTS)]
         _zig("--target=wasm32-freestanding", "-nostdlib", *link, *map(str, objects), "-o", str(linked))
-        module = linked.read_bytes() + _section(SECTION, catalogue_json(path.stem for path in environments).encode())
+        module = linked.read_bytes() + _section(SECTION, told.encode())
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / file_name(simd)
     out.write_bytes(module)
     return out
+
+
+def _each(sources: Iterable[Path]) -> str:
+    """X(name) for each."""
+    return " ".join(f"X({path.stem})" for path in sources)
 
 
 def _effort(source: Path) -> str:
