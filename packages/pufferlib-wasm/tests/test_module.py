@@ -34,7 +34,10 @@ def test_catalogue_tells_every_setting_and_where_it_lies():
     assert fields["hidden"] == [4, "int32_t", 8]
     assert fields["activation"][0] == 36
     assert fields["obs_clip"] == [128, "double", 1]
-    assert said["convolutions"]["impala_small"] == [(16, 8, 4), (32, 4, 2)]
+    assert said["convolutions"]["impala_small"] == ((16, 8, 4), (32, 4, 2))
+    assert {name: env["shaping"] for name, env in said["environments"].items() if env["shaping"]} == {
+        "cartpole": ["x_limit", "theta_limit", "velocities"], "catch": ["rows", "columns"], "pendulum": ["max_torque", "max_speed"],
+    }  # fmt: skip
 
 
 def test_fields_of_a_run_are_settings():

@@ -73,15 +73,26 @@ export function canonical({ obs, action }) {
   return `[${texts.join(",")}]`;
 }
 
+/** The float32 next to x, above (1) or below (-1). @param {number} x @param {1 | -1} way */
+function next(x, way) {
+  const one = Float32Array.of(x), bits = new Int32Array(one.buffer);
+  if (x === 0) return way * 2 ** -149;
+  bits[0] += x > 0 ? way : -way;
+  return one[0];
+}
+
 /**
- * Low and high of the numbers of an action, which `policy.squash` keeps between them.
+ * Low and high of the numbers of an action, which `policy.squash` keeps between them; those that float32 does not hold are rounded
+ * inwards.
  * @param {Space} action
  */
 export function squashBounds(action) {
   if (!("low" in action)) throw new PufferError(`policy.squash: actions are ${action.type} and have no real numbers: leave it out`);
   const [low, high] = [action.low, action.high].map((bounds) => bounds.map((x) => (typeof x === "number" ? x : NaN)));
-  if (!low.every((x, k) => x < high[k])) {
+  const lowest = low.map((x) => (Math.fround(x) < x ? next(Math.fround(x), 1) : Math.fround(x)));
+  const highest = high.map((x) => (Math.fround(x) > x ? next(Math.fround(x), -1) : Math.fround(x)));
+  if (!lowest.every((x, k) => x < highest[k])) {
     throw new PufferError("policy.squash needs a finite low below a finite high for every number of an action: leave it out");
   }
-  return [...low, ...high];
+  return [...lowest, ...highest];
 }

@@ -20,6 +20,7 @@ from pufferlib_wasm.catalogue import catalogue_json
 HERE = Path(__file__).resolve().parent
 HOSTED = {"pool.c", "park.c"}  # threads
 PLAIN = "kernels_serial.c"  # the module with vectors runs no other kernels than those, and leaves these out
+LISTS = "web_vec.c"  # has the table of environments
 FLAGS = [
     "-std=c99", "-Wall", "-Wextra", "-Werror", "-Wno-c11-extensions", "-Wno-pass-failed", "-ffreestanding", "-ffp-contract=off",
     "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-DPUF_FREESTANDING", "--target=wasm32-freestanding",
@@ -53,16 +54,16 @@ def compile_module(folder: Path, *, simd: bool, environments: Mapping[str, Path]
     flags = [
         *FLAGS,
         *(["-msimd128", "-Dpuf_kernels_serial=puf_kernels_wasm"] if simd else []),
-        f"-DPUF_WEB_ENVIRONMENTS(X)={_each(installed)}",
-        f"-DPUF_WEB_OWN(X)={_each(environments.values())}",
     ]
+    tables = [f"-DPUF_WEB_ENVIRONMENTS(X)={_each(installed)}", f"-DPUF_WEB_OWN(X)={_each(environments.values())}"]
     told = catalogue_json([*(path.stem for path in installed), *environments])
     flags += [f"-I{folder}" for folder in (pufferlib_core.include_dir(), core, envs, HERE / "csrc")]
     with tempfile.TemporaryDirectory(prefix="puffer-wasm-") as name:
         objects = [Path(name) / f"{number}-{path.stem}.o" for number, path in enumerate(sources)]
 
         def one(source: Path, target: Path) -> None:
-            _zig(*flags, _effort(source), "-c", str(source), "-o", str(target))
+            listed = tables if source.name == LISTS else []  # the others are in zig's cache, whatever the environments
+            _zig(*flags, *listed, _effort(source), "-c", str(source), "-o", str(target))
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as workers:
             list(workers.map(one, sources, objects))
