@@ -72,10 +72,9 @@ static int allocate(puf_web_run *r) {
 static int32_t fits(const puf_web_vec *vec, const puf_web_ppo_config *c) {
     const int64_t rows = (int64_t)c->horizon * vec->n;
     const puf_env_info *info = &vec->info;
-    if (rows >= PUF_WEB_MEMORY) { return PUF_ENOMEM; }
     const int64_t order = c->prioritize != 0.0 ? 4 * (int64_t)c->epochs : 0;
     const int64_t row = 4 * (int64_t)info->obs_size + 4 * (int64_t)info->action_size + 9 * (int64_t)info->logits + 128 + order;
-    return rows * row < PUF_WEB_MEMORY ? PUF_OK : PUF_ENOMEM;
+    return rows < PUF_WEB_MEMORY / row ? PUF_OK : PUF_ENOMEM;
 }
 
 puf_web_run *puf_web_run_create(puf_web_vec *vec, puf_web_policy *policy, const puf_web_ppo_config *config, uint64_t seed,
