@@ -2,9 +2,10 @@
 
 valgrind runs the objects of `plain`, what is shipped; ThreadSanitizer only the programs that start threads.
 
-Every `csrc/tests/*.c` of core, envs and wasm is one program (0 = passed), linked with all C files of core and envs, and
-those of wasm with what it exports. Objects are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing. The
-mode `gcov` starts afresh each time, prints what these tests alone cover, and leaves pages in build/c_tests/gcov/report.
+Every `csrc/tests/*.c` of core, envs and wasm is one program (0 = passed), linked with all C files of core and envs, those of
+wasm with its own as well. Objects are kept in build/c_tests under the hash of compiler, flags, source and all headers, so
+unchanged files cost nothing. The mode `gcov` starts afresh each time, prints what these tests alone cover, and leaves pages in
+build/c_tests/gcov/report.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The modules under test, build/wasm, which the gate `wasm` has built; runs under node and in CPython, and what compares them."""
+"""The modules under test (build/wasm, which the gate `wasm` has built), runs under node and in CPython, what compares them."""
 
 import json
 import subprocess
@@ -48,8 +48,7 @@ def cpython(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def same():
-    """All tensors, counters and episodes of two checkpoints are equal; statistics of returns up to the order in which float64 is
-    summed."""
+    """All tensors, counters and episodes of two checkpoints are equal; statistics of returns up to the order of sums."""
 
     def check(one: Path, other: Path) -> None:
         a, b = load_checkpoint(one), load_checkpoint(other)

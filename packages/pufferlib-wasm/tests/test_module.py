@@ -36,7 +36,9 @@ def test_catalogue_tells_every_setting_and_where_it_lies():
     assert fields["obs_clip"] == [128, "double", 1]
     assert said["convolutions"]["impala_small"] == ((16, 8, 4), (32, 4, 2))
     assert {name: env["shaping"] for name, env in said["environments"].items() if env["shaping"]} == {
-        "cartpole": ["x_limit", "theta_limit", "velocities"], "catch": ["rows", "columns"], "pendulum": ["max_torque", "max_speed"],
+        "cartpole": ["x_limit", "theta_limit", "velocities"],
+        "catch": ["rows", "columns"],
+        "pendulum": ["max_torque", "max_speed"],
     }  # fmt: skip
 
 

@@ -64,8 +64,7 @@ def test_masked_actions_never_occur_in_training(modules, node, cpython, same, ga
 
 
 def test_masked_actions_never_occur_in_play(modules, node, cpython, tmp_path):
-    scalar, simd = modules
-    node(scalar, 2, None, tmp_path / "run", SETTINGS)
+    node(modules[0], 2, None, tmp_path / "run", SETTINGS)
     told = {module.name: _played(module, tmp_path / "run") for module in modules}
     for one in told.values():
         assert (one["taken"], one["masked"], one["nan"]) == (2 * 16 * 100, 0, 0)

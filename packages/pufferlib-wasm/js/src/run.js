@@ -32,6 +32,7 @@ export class Run {
     this.policy = new Policy(this.vec, settings.policy, seed);
     const config = instance.struct(structs.puf_web_ppo_config, packed(sections.ppo, ppo, structs.puf_web_ppo_config, "ppo", ["priority_beta"]));
     this.at = instance.create("puf_web_run_create", "ppo", this.vec.at, this.policy.at, config, seedOf(seed), train.timesteps);
+    /** @type {{ m: import("./policy.js").Place[], v: import("./policy.js").Place[] }} */
     this.moments = this.policy.moments(ppo.optimizer === "muon");
     this.progressAt = instance.exports.puf_web_run_progress(this.at) >>> 0;
   }

@@ -80,7 +80,8 @@ def _environment(name: str) -> dict[str, Any]:
 
     spec = env_spec(name)
     obs, action = spec.obs_space, spec.action_space
-    if spec.table is None or not isinstance(obs, Box) or obs.dtype != "float32" or not isinstance(action, Box | Discrete | MultiDiscrete):
+    plain = isinstance(obs, Box) and obs.dtype == "float32" and isinstance(action, Box | Discrete | MultiDiscrete)
+    if spec.table is None or not plain:
         raise CatalogueError(
             f"{name}: a module holds environments in C that observe a Box of float32 and whose actions are Discrete, MultiDiscrete "
             f"or a Box; got {obs} and {action}"
@@ -107,41 +108,36 @@ def _own_struct(config: Any) -> dict[str, Any]:
 def _shaping(spec: EnvSpec) -> list[str]:
     """Settings that change spaces, tried one by one, in another way than the number of choices or of numbers that are alike."""
     default = to_dict(spec.config)
-    found = []
-    for field in dataclasses.fields(spec.config):
-        for value in _others(field, default[field.name]):
-            try:
-                changed = env_spec_of(spec, {field.name: value})
-            except PufferError:
-                continue  # not legal, or not with the others at their defaults
-            if not _alike(spec, changed):
-                found.append(field.name)
-                break
-    return found
+    return [
+        field.name
+        for field in dataclasses.fields(spec.config)
+        if any(not _alike(spec, other) for other in _variants(spec, field, default[field.name]))
+    ]
 
 
-def env_spec_of(spec: EnvSpec, changes: dict[str, Any]) -> EnvSpec:
-    """The environment with other settings."""
+def _variants(spec: EnvSpec, field: dataclasses.Field[Any], value: Any) -> Iterable[EnvSpec]:
+    """The environment with other values of a setting, those that are legal."""
     assert spec.configure is not None
-    return spec.configure(from_dict(type(spec.config), to_dict(spec.config) | changes, spec.name))
-
-
-def _others(field: dataclasses.Field[Any], value: Any) -> list[Any]:
-    if isinstance(value, bool):
-        return [not value]
-    ends = [field.metadata.get(end) for end in ("low", "high")]
-    return [value + 1, value * 2, value - 1, value / 2 if isinstance(value, float) else value // 2, *(e for e in ends if e is not None)]
+    ends = [end for end in (field.metadata.get("low"), field.metadata.get("high")) if end is not None]
+    half = value / 2 if isinstance(value, float) else value // 2
+    for other in [not value] if isinstance(value, bool) else [value + 1, value * 2, value - 1, half, *ends]:
+        try:
+            yield spec.configure(from_dict(type(spec.config), to_dict(spec.config) | {field.name: other}, spec.name))
+        except PufferError:
+            continue
 
 
 def _alike(one: EnvSpec, other: EnvSpec) -> bool:
-    """Whether the spaces differ in sizes alone that the module tells by itself."""
-    (obs, action), (others, action2) = ((spec.obs_space, spec.action_space) for spec in (one, other))
-    assert isinstance(obs, Box) and isinstance(others, Box)
-    bounds = [{*zip(box.low, box.high, strict=True)} for box in (obs, others)]
-    same_obs = obs == others or (bounds[0] == bounds[1] and len(bounds[0]) == 1 and len(obs.shape) == len(others.shape) == 1)
-    choices = (Discrete, MultiDiscrete)
-    same_action = action == action2 or (type(action) is type(action2) and isinstance(action, choices))
-    return same_obs and same_action
+    """Whether the spaces differ in sizes alone, which the module tells by itself."""
+    bounds, shapes = zip(*((_bounds(spec.obs_space), len(spec.obs_space.shape)) for spec in (one, other)), strict=True)
+    sized = bounds[0] == bounds[1] and len(bounds[0]) == 1 and shapes == (1, 1)
+    kinds = type(one.action_space), type(other.action_space)
+    chosen = kinds[0] is kinds[1] and kinds[0] is not Box
+    return (one.obs_space == other.obs_space or sized) and (one.action_space == other.action_space or chosen)
+
+
+def _bounds(space: Any) -> set[tuple[float, float]]:
+    return set(zip(space.low, space.high, strict=True))
 
 
 def _options(config: Any) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def compile_module(folder: Path, *, simd: bool, environments: Mapping[str, Path]
     installed = sorted(envs.glob("*.c"))
     for name, path in environments.items():
         if not path.is_file() or not path.stem.isidentifier() or path.suffix != ".c":
-            raise BuildError(f"{name}: {path} is no C file with the name of its table, <name>.c with `const void *<name>_table(void)`")
+            raise BuildError(
+                f"{name}: {path} is no C file with the name of its table, <name>.c with `const void *<name>_table(void)`"
+            )
     left_out = HOSTED | ({PLAIN} if simd else set())
     sources = [path for path in sorted(core.glob("*.c")) if path.name not in left_out]
     sources += [*installed, *environments.values(), *sorted((HERE / "csrc").glob("*.c"))]
