@@ -87,7 +87,8 @@ test("a player has the policy that it was given, and follows", async () => {
   player.load(run.tensors());
   player.step();
   assert.notDeepEqual(player.value, value);
-  const loaded = await puffer.load(await run.checkpoint(), { numEnvs: 3, seed: 3 });
+  const read = new Map([...(await run.checkpoint())].map(([name, data]) => [name, Buffer.from(data)])); // as node reads files
+  const loaded = await puffer.load(read, { numEnvs: 3, seed: 3 });
   assert.deepEqual([...loaded.policy.tensors()], [...run.tensors()]);
 });
 

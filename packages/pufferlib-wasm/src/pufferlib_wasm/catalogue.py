@@ -83,8 +83,8 @@ def _environment(name: str) -> dict[str, Any]:
     plain = isinstance(obs, Box) and obs.dtype == "float32" and isinstance(action, Box | Discrete | MultiDiscrete)
     if spec.table is None or not plain:
         raise CatalogueError(
-            f"{name}: a module holds environments in C that observe a Box of float32 and whose actions are Discrete, MultiDiscrete "
-            f"or a Box; got {obs} and {action}"
+            f"{name}: a module holds environments in C that observe a Box of float32 and whose actions are Discrete, "
+            f"MultiDiscrete or a Box; got {obs} and {action}"
         )
     return {
         "section": spec.name,
@@ -129,15 +129,16 @@ def _variants(spec: EnvSpec, field: dataclasses.Field[Any], value: Any) -> Itera
 
 def _alike(one: EnvSpec, other: EnvSpec) -> bool:
     """Whether the spaces differ in sizes alone, which the module tells by itself."""
-    bounds, shapes = zip(*((_bounds(spec.obs_space), len(spec.obs_space.shape)) for spec in (one, other)), strict=True)
-    sized = bounds[0] == bounds[1] and len(bounds[0]) == 1 and shapes == (1, 1)
+    (bounds, axes), (others, other_axes) = (_bounds(spec.obs_space) for spec in (one, other))
+    sized = bounds == others and len(bounds) == 1 and axes == other_axes == 1
     kinds = type(one.action_space), type(other.action_space)
     chosen = kinds[0] is kinds[1] and kinds[0] is not Box
     return (one.obs_space == other.obs_space or sized) and (one.action_space == other.action_space or chosen)
 
 
-def _bounds(space: Any) -> set[tuple[float, float]]:
-    return set(zip(space.low, space.high, strict=True))
+def _bounds(space: Any) -> tuple[set[tuple[float, float]], int]:
+    """The different bounds of a Box, and its number of axes."""
+    return set(zip(space.low, space.high, strict=True)), len(space.shape)
 
 
 def _options(config: Any) -> dict[str, Any]:

@@ -63,6 +63,11 @@ static int32_t whole_run(puf_web_vec *vec, const puf_web_policy_config *policy_c
     puf_web_run *run = puf_web_run_create(vec, policy, ppo, 5, 1e6, &status);
     CHECK((run != NULL) == (status == PUF_OK));
     if (run == NULL) { return status; }
+    for (int32_t k = PUF_WEB_M; k <= PUF_WEB_IMPORTANCE; k++) {
+        const int always = k == PUF_WEB_M || k == PUF_WEB_V || k == PUF_WEB_FIRST_OBS || k == PUF_WEB_ADVANTAGE || k == PUF_WEB_SEGMENT_VALID;
+        CHECK(!always || puf_web_run_array(run, k) != NULL);
+    }
+    CHECK(puf_web_run_array(run, -1) == NULL && puf_web_run_array(run, PUF_WEB_IMPORTANCE + 1) == NULL);
     const int32_t rows = ppo->horizon * vec->n, drawn = puf_net_carry(puf_web_policy_net(policy)) > 0 ? vec->n : rows;
     for (int update = 0; update < updates; update++) {
         status = puf_web_run_collect(run);
@@ -140,6 +145,7 @@ static void records_go_round(void) {
     CHECK(puf_web_vec_step(one) >= 0 && puf_web_vec_step(other) >= 0);
     const float *a = puf_web_vec_plane(one, PUF_WEB_OBS), *b = puf_web_vec_plane(other, PUF_WEB_OBS);
     for (int k = 0; k < 12; k++) { CHECK(a[k] == b[k]); }
+    for (int32_t plane = PUF_WEB_OBS; plane < PUF_WEB_ACTION_MASK; plane++) { CHECK(puf_web_vec_plane(one, plane) != NULL); }
     CHECK(puf_web_vec_plane(one, -1) == NULL && puf_web_vec_plane(one, 99) == NULL);
     CHECK(puf_web_vec_plane(one, PUF_WEB_ACTION_MASK) == NULL);
     end();
