@@ -6,6 +6,7 @@ typedef struct {
     int32_t max_steps;
     float prize;
     int32_t sees_last; /* observations tell the door that is shut */
+    float scale;       /* of observations */
 } doors_config;
 
 typedef struct {
@@ -13,7 +14,7 @@ typedef struct {
     puf_rng rng;
 } doors;
 
-static const doors_config DEFAULTS = {12, 1.0f, 1};
+static const doors_config DEFAULTS = {12, 1.0f, 1, 1.0f};
 static const doors_config *of(const void *config) { return config != 0 ? (const doors_config *)config : &DEFAULTS; }
 
 static int describe(const void *config, puf_env_info *info) {
@@ -29,9 +30,10 @@ static size_t state_bytes(const void *config) { (void)config; return sizeof(door
 static void init_one(const void *config, void *state, puf_rng stream) { (void)config; ((doors *)state)->rng = stream; }
 static void observe(const void *config, const void *state, float *obs) {
     const doors *s = (const doors *)state;
-    obs[0] = (float)s->wanted - 1.0f;
-    obs[1] = (float)s->knocked;
-    if (of(config)->sees_last) { obs[2] = (float)s->last / 3.0f; }
+    const float scale = of(config)->scale;
+    obs[0] = scale * ((float)s->wanted - 1.0f);
+    obs[1] = scale * (float)s->knocked;
+    if (of(config)->sees_last) { obs[2] = scale * (float)s->last / 3.0f; }
 }
 static void hide(doors *s) {
     uint32_t word, unused;

@@ -16,11 +16,12 @@ class DoorsConfig:
     max_steps: int = option(12, "of an episode", low=1)
     prize: float = option(1.0, "reward for the right door")
     sees_last: bool = option(True, "observations tell the door that is shut")
+    scale: float = option(1.0, "of observations", low=0.1)
 
 
 def shape(config: DoorsConfig) -> dict[str, Any]:
     """What follows from settings."""
-    high = [1.0, 1.0, 1.0] if config.sees_last else [1.0, 1.0]
+    high = [config.scale] * (3 if config.sees_last else 2)
     return {"obs_space": Box([-b for b in high], high), "max_episode_steps": config.max_steps}
 
 

@@ -35,7 +35,7 @@ def test_catalogue_tells_every_setting_and_where_it_lies():
     assert fields["activation"][0] == 36
     assert fields["obs_clip"] == [128, "double", 1]
     assert said["convolutions"]["impala_small"] == ((16, 8, 4), (32, 4, 2))
-    assert {name: env["shaping"] for name, env in said["environments"].items() if env["shaping"]} == {
+    assert {name: env["space_options"] for name, env in said["environments"].items() if env["space_options"]} == {
         "cartpole": ["x_limit", "theta_limit", "velocities"],
         "catch": ["rows", "columns"],
         "pendulum": ["max_torque", "max_speed"],

@@ -96,12 +96,18 @@ def _played_here(folder):
 def test_catalogue_has_its_settings(doors):
     said = catalogue([NAME])["environments"][NAME]
     assert said["section"] == "doors"
-    assert said["struct"] == {
-        "size": 12, "fields": {"max_steps": [0, "int32_t", 1], "prize": [4, "float", 1], "sees_last": [8, "int32_t", 1]},
-    }  # fmt: skip
+    kinds = {"max_steps": "int32_t", "prize": "float", "sees_last": "int32_t", "scale": "float"}
+    assert said["struct"] == {"size": 16, "fields": {name: [4 * k, kind, 1] for k, (name, kind) in enumerate(kinds.items())}}
     assert said["action_space"] == {"type": "MultiDiscrete", "nvec": [3, 2]}
-    assert said["shaping"] == []  # sees_last removes one number of several that are alike
-    assert env_spec(NAME).name == "doors"
+    assert said["space_options"] == ["scale"]  # sees_last removes one number of several that are alike
+
+
+def test_spaces_that_the_module_does_not_know_are_not_saved(modules, node, cpython, same, tmp_path):
+    with pytest.raises(AssertionError, match=r"doors\.scale is not its default and shapes observations"):
+        node(modules[0], 1, None, tmp_path / "refused", SETTINGS | {"doors": {"scale": 2.0}})
+    blind = SETTINGS | {"doors": {"sees_last": False}, "train": {"num_envs": 16, "timesteps": ROWS}}
+    node(modules[0], 1, None, tmp_path / "blind", blind)
+    same(tmp_path / "blind", cpython(blind))
 
 
 def test_what_is_no_environment_of_a_module_is_refused(doors, tmp_path):

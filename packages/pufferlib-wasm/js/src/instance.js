@@ -6,7 +6,7 @@ import { PufferError } from "./errors.js";
  *   choices?: string[] }} Option
  * @typedef {{ size: number, fields: Record<string, [number, string, number]> }} Layout offset, kind and count of each field
  * @typedef {{ index: number, section: string, description: string, options: Record<string, Option>, struct: Layout, preset: any,
- *   obs_space: import("./spaces.js").Box, action_space: import("./spaces.js").Space, shaping: string[] }} Environment
+ *   obs_space: import("./spaces.js").Box, action_space: import("./spaces.js").Space, space_options: string[] }} Environment
  * @typedef {{ version: number, sections: Record<string, Record<string, Option>>, convolutions: Record<string, number[][]>,
  *   structs: Record<string, Layout>,
  *   enums: Record<string, Record<string, number>>, environments: Record<string, Environment> }} Catalogue

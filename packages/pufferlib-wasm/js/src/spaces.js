@@ -39,7 +39,7 @@ const RULES = {
  * @returns {Spaces | string} or why they are not known
  */
 export function spacesOf(name, env, config, info) {
-  const changed = env.shaping.find((option) => config[option] !== env.options[option].default);
+  const changed = env.space_options.find((option) => config[option] !== env.options[option].default);
   const ruled = RULES[name]?.(config, info.obs_size);
   if (changed && !ruled) return `${env.section}.${changed} is not its default and shapes observations or actions in a way that is not known here`;
   return { obs: ruled?.obs ?? resized(env.obs_space, info.obs_size), action: ruled?.action ?? chosen(env.action_space, info) };

@@ -49,7 +49,7 @@ def catalogue(environments: Iterable[str]) -> dict[str, Any]:
         `sections`: by name, each option's kind, default, bounds, choices and help. `convolutions`: those that have a name.
         `structs`: by name, size and fields as
         [offset, kind, count]. `enums`: numbers by name. `environments`: by name, with `index` in the table; `section` has its
-        settings, and `shaping` names those that shape its spaces in another way than by a size.
+        settings, and `space_options` names those that shape its spaces in another way than by a size.
 
     Raises:
         CatalogueError: if an environment is none that a module can hold.
@@ -94,7 +94,7 @@ def _environment(name: str) -> dict[str, Any]:
         "preset": spec.preset,
         "obs_space": obs.to_json(),
         "action_space": action.to_json(),
-        "shaping": [] if spec.config is None else _shaping(spec),
+        "space_options": [] if spec.config is None else _space_options(spec),
     }
 
 
@@ -105,7 +105,7 @@ def _own_struct(config: Any) -> dict[str, Any]:
     return {"size": 4 * len(names), "fields": {name: [4 * k, kinds[name], 1] for k, name in enumerate(names)}}
 
 
-def _shaping(spec: EnvSpec) -> list[str]:
+def _space_options(spec: EnvSpec) -> list[str]:
     """Settings that change spaces, tried one by one, in another way than the number of choices or of numbers that are alike."""
     default = to_dict(spec.config)
     return [
