@@ -34,13 +34,19 @@ def test_catalogue_tells_every_setting_and_where_it_lies():
     fields = said["structs"]["puf_web_policy_config"]["fields"]
     assert fields["hidden"] == [4, "int32_t", 8]
     assert fields["activation"][0] == 36
-    assert fields["obs_clip"] == [56, "double", 1]
+    assert fields["obs_clip"] == [128, "double", 1]
+    assert said["convolutions"]["impala_small"] == ((16, 8, 4), (32, 4, 2))
+    assert {name: env["space_options"] for name, env in said["environments"].items() if env["space_options"]} == {
+        "cartpole": ["x_limit", "theta_limit", "velocities"],
+        "catch": ["rows", "columns"],
+        "pendulum": ["max_torque", "max_speed"],
+    }  # fmt: skip
 
 
 def test_fields_of_a_run_are_settings():
     said = catalogue.catalogue([])
     for section in ("policy", "ppo"):
-        fields = set(said["structs"][f"puf_web_{section}_config"]["fields"]) - {"hidden_count"}
+        fields = set(said["structs"][f"puf_web_{section}_config"]["fields"]) - {"hidden_count", "conv_count", "image"}
         assert fields < set(said["sections"][section])
 
 

@@ -23,7 +23,7 @@ export { PufferError, Player, Run, Vec };
  */
 
 const SECTION = "puffer";
-const VERSION = 1;
+const VERSION = 2;
 const ROWS = 128; // environments that are worth a thread: pufferlib_core.native.default_threads
 /** @type {Sources} */
 const BESIDE = { plain: new URL("../puffer.wasm", import.meta.url), threads: new URL("../puffer-threads.wasm", import.meta.url) };
@@ -96,7 +96,7 @@ export class Puffer {
     // A setting that the checkpoint leaves out had no value.
     const { stop_return = null, max_episode_steps = null, ...train } = settings.train;
     const run = this.train({ ...settings, backend: "native", train: { stop_return, max_episode_steps, ...train, ...changes.train } });
-    this.#sameSpaces(saved.manifest, settings.env);
+    sameSpaces(saved.manifest, run.vec);
     run.restore(saved);
     return run;
   }
@@ -119,19 +119,21 @@ export class Puffer {
    */
   async load(files, options = {}) {
     const { manifest, state, tensors } = await readCheckpoint(files), { env } = manifest;
-    const config = state.settings?.[env] ?? {};
-    this.#sameSpaces(manifest, env);
-    return this.player(env, { config, policy: manifest.policy.config, tensors: tensors.policy, ...options });
+    const config = state.settings?.[environment(this.catalogue, env).section] ?? {};
+    const player = this.player(env, { config, policy: manifest.policy.config, ...options });
+    sameSpaces(manifest, player.vec);
+    player.load(tensors.policy);
+    return player;
   }
+}
 
-  /**
-   * @param {any} manifest
-   * @param {string} env
-   */
-  #sameSpaces(manifest, env) {
-    if (environment(this.catalogue, env).obs_space.shape.join() !== manifest.policy.obs_space.shape?.join()) {
-      throw new PufferError(`the checkpoint's observations are not those of ${env} in this module`);
-    }
+/**
+ * @param {any} manifest
+ * @param {Vec} vec
+ */
+function sameSpaces({ policy: { obs_space: theirs } }, { described: ours, env }) {
+  if (typeof ours !== "string" && ours.obs.shape.join() !== theirs.shape?.join()) {
+    throw new PufferError(`the checkpoint's observations are not those of ${env} in this module`);
   }
 }
 

@@ -5,10 +5,11 @@ import { PufferError } from "./errors.js";
  * @typedef {{ kind: "int" | "float" | "bool" | "str", list: boolean, default: any, help: string, low?: number, high?: number,
  *   choices?: string[] }} Option
  * @typedef {{ size: number, fields: Record<string, [number, string, number]> }} Layout offset, kind and count of each field
- * @typedef {{ index: number, description: string, options: Record<string, Option>, struct: Layout, preset: any, obs_space: any,
- *   action_space: any, space_fingerprint: string }} Environment
+ * @typedef {{ index: number, section: string, description: string, options: Record<string, Option>, struct: Layout, preset: any,
+ *   obs_space: import("./spaces.js").Box, action_space: import("./spaces.js").Space, space_options: string[] }} Environment
  * @typedef {{ initial: number, maximum: number, stack: number }} Shared bytes of memory that threads share, and of a worker's stack in it
- * @typedef {{ version: number, memory: Shared | null, sections: Record<string, Record<string, Option>>, structs: Record<string, Layout>,
+ * @typedef {{ version: number, memory: Shared | null, sections: Record<string, Record<string, Option>>, convolutions: Record<string, number[][]>,
+ *   structs: Record<string, Layout>,
  *   enums: Record<string, Record<string, number>>, environments: Record<string, Environment> }} Catalogue
  * @typedef {number} Pointer
  */

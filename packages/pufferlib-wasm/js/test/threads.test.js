@@ -18,7 +18,7 @@ const RUNS = {
   cartpole: { env: "cartpole", seed: 3, train: { num_envs: 100 }, ppo: { horizon: 16, minibatch: 400 } },
   lstm: {
     env: "memory", seed: 3, train: { num_envs: 64 }, policy: { core: "lstm", core_size: 16, normalize_obs: true },
-    ppo: { horizon: 8, minibatch: 256, advantage: "vtrace" },
+    ppo: { horizon: 8, minibatch: 256, advantage: "vtrace", optimizer: "muon", prioritize: 0.5 },
   },
 };
 

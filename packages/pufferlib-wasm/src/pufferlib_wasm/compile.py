@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ KINDS: dict[Kind, str] = {"simd": "puffer.wasm", "scalar": "puffer-scalar.wasm",
 HOSTED = {"pool.c", "park.c"}  # an operating system
 SHARED = {"crew.c"}  # memory that threads share
 PLAIN = "kernels_serial.c"  # the module with vectors runs no other kernels than those, and leaves these out
+LISTS = "web_vec.c"  # has the table of environments
 FLAGS = [
     "-std=c99", "-Wall", "-Wextra", "-Werror", "-Wno-c11-extensions", "-Wno-pass-failed", "-ffreestanding", "-ffp-contract=off",
     "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-DPUF_FREESTANDING", "--target=wasm32-freestanding",
@@ -50,31 +52,38 @@ def file_name(kind: Kind) -> str:
     return KINDS[kind]
 
 
-def compile_module(folder: Path, kind: Kind) -> Path:
+def compile_module(folder: Path, kind: Kind, environments: Mapping[str, Path]) -> Path:
     """See `pufferlib_wasm.build`."""
     file = file_name(kind)
     if find_spec("ziglang") is None:
         raise MissingExtra("ziglang is not installed: pip install 'pufferlib-wasm[build]>=0.1,<0.2'")
     core, envs = Path(pufferlib_core.source_dir()), Path(pufferlib_envs.source_dir())
-    environments = sorted(envs.glob("*.c"))
+    installed = sorted(envs.glob("*.c"))
+    for name, path in environments.items():
+        if not path.is_file() or not path.stem.isidentifier() or path.suffix != ".c":
+            raise BuildError(
+                f"{name}: {path} is no C file with the name of its table, <name>.c with `const void *<name>_table(void)`"
+            )
     left_out = HOSTED | (set() if kind == "threads" else SHARED) | (set() if kind == "scalar" else {PLAIN})
     sources = [path for path in sorted(core.glob("*.c")) if path.name not in left_out]
-    sources += environments + sorted((HERE / "csrc").glob("*.c"))
-    table = " ".join(f"X({path.stem})" for path in environments)
-    flags = [*FLAGS, *_machine(kind), f"-DPUF_WEB_ENVIRONMENTS(X)={table}"]
+    sources += [*installed, *environments.values(), *sorted((HERE / "csrc").glob("*.c"))]
+    flags = [*FLAGS, *_machine(kind)]
+    tables = [f"-DPUF_WEB_ENVIRONMENTS(X)={_each(installed)}", f"-DPUF_WEB_OWN(X)={_each(environments.values())}"]
+    names = [*(path.stem for path in installed), *environments]
+    told = catalogue_json(names, memory=MEMORY if kind == "threads" else None)
     flags += [f"-I{folder}" for folder in (pufferlib_core.include_dir(), core, envs, HERE / "csrc")]
     with tempfile.TemporaryDirectory(prefix="puffer-wasm-") as name:
         objects = [Path(name) / f"{number}-{path.stem}.o" for number, path in enumerate(sources)]
 
         def one(source: Path, target: Path) -> None:
-            _zig(*flags, _effort(source), "-c", str(source), "-o", str(target))
+            listed = tables if source.name == LISTS else []  # the others are in zig's cache, whatever the environments
+            _zig(*flags, *listed, _effort(source), "-c", str(source), "-o", str(target))
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as workers:
             list(workers.map(one, sources, objects))
         linked = Path(name) / "linked.wasm"
         _zig(*_machine(kind), "--target=wasm32-freestanding", "-nostdlib", *_link(kind), *map(str, objects), "-o", str(linked))
-        said = catalogue_json([path.stem for path in environments], memory=MEMORY if kind == "threads" else None)
-        module = linked.read_bytes() + _section(SECTION, said.encode())
+        module = linked.read_bytes() + _section(SECTION, told.encode())
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / file
     out.write_bytes(module)
@@ -97,6 +106,11 @@ def _link(kind: Kind) -> list[str]:
         options += [f"--initial-memory={MEMORY['initial']}", f"--max-memory={MEMORY['maximum']}"]
         options += [f"--export={name}" for name in THREAD_EXPORTS]
     return [f"-Wl,{option}" for option in options]
+
+
+def _each(sources: Iterable[Path]) -> str:
+    """X(name) for each."""
+    return " ".join(f"X({path.stem})" for path in sources)
 
 
 def _effort(source: Path) -> str:
