@@ -51,6 +51,19 @@ test("vectors change what is learnt by rounding alone", async () => {
     runs.forEach((run) => updated(run, 2));
     assert.ok(gap(...runs) > 0 && gap(...runs) < 1e-4, `${gap(...runs)}`);
   }
+  const small = (env, policy, ppo) => ({ env, policy, train: { num_envs: 8 }, ppo: { horizon: 16, minibatch: 64, ...ppo } });
+  const others = [
+    small("cartpole", {}, { kl_coef: 0.2, kl_target: 0.004 }),
+    small("catch", {}, { prioritize: 0.6 }),
+    small("deep_sea", {}, { optimizer: "muon" }),
+    small("catch", { conv: ["6:3:1", "4:2:2"], hidden: [16] }, {}),
+    small("pendulum", { squash: true }, {}),
+  ];
+  for (const settings of others) {
+    const runs = [fast, plain].map((puffer) => puffer.train(settings));
+    runs.forEach((run) => updated(run, 1));
+    assert.ok(gap(...runs) > 0 && gap(...runs) < 1e-4, `${JSON.stringify(settings)}: ${gap(...runs)}`);
+  }
 });
 
 test("a run that was saved goes on bit for bit", async () => {
