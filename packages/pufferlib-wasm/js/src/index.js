@@ -3,7 +3,7 @@ import { PufferError } from "./errors.js";
 import { Instance } from "./instance.js";
 import { Player } from "./player.js";
 import { Run } from "./run.js";
-import { environment, resolve, section } from "./settings.js";
+import { environment, possible, resolve, section } from "./settings.js";
 import { Vec } from "./vec.js";
 
 export { PufferError, Player, Run, Vec };
@@ -15,6 +15,8 @@ export { PufferError, Player, Run, Vec };
  * @typedef {import("./vec.js").Step} Step
  * @typedef {import("./vec.js").VecOptions} VecOptions
  * @typedef {import("./player.js").PlayerOptions} PlayerOptions
+ * @typedef {import("./instance.js").Catalogue} Catalogue
+ * @typedef {import("./instance.js").Option} Option
  */
 
 const SECTION = "puffer";
@@ -37,6 +39,14 @@ export class Puffer {
   /** Names of the environments. */
   get environments() {
     return Object.keys(this.catalogue.environments);
+  }
+
+  /**
+   * What may be chosen for a run of an environment: options by section, `start` is what each is when left out.
+   * @param {string} env
+   */
+  options(env) {
+    return possible(this.catalogue, env);
   }
 
   #instance = () => new Instance(this.module, this.catalogue);

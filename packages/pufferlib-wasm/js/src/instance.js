@@ -6,7 +6,7 @@ import { PufferError } from "./errors.js";
  *   choices?: string[] }} Option
  * @typedef {{ size: number, fields: Record<string, [number, string, number]> }} Layout offset, kind and count of each field
  * @typedef {{ index: number, description: string, options: Record<string, Option>, struct: Layout, preset: any, obs_space: any,
- *   action_space: any, space_fingerprint: string }} Environment
+ *   action_space: any, space_fingerprint: string, keys: { actions: Record<string, number>, idle: number | null } | null }} Environment
  * @typedef {{ version: number, sections: Record<string, Record<string, Option>>, structs: Record<string, Layout>,
  *   enums: Record<string, Record<string, number>>, environments: Record<string, Environment> }} Catalogue
  * @typedef {number} Pointer

@@ -142,3 +142,15 @@ test("settings are checked by the rules of Python", async () => {
   const run = puffer.train({ env: "cartpole", cartpole: { length: 1 } });
   await assert.rejects(run.checkpoint(), /cartpole.length is not its default/);
 });
+
+test("what may be chosen is told, and may be chosen", async () => {
+  const puffer = await module();
+  const { train, ppo, policy, cartpole: own } = puffer.options("cartpole");
+  assert.deepEqual(Object.keys(train).sort(), ["num_envs", "stop_return", "timesteps"]);
+  assert.deepEqual([ppo.learning_rate.start, ppo.learning_rate.default, own.length.start], [0.006, 0.0003, 0.5]);
+  assert.equal("squash" in policy, false); // not possible in WebAssembly
+  for (const env of puffer.environments) {
+    const starts = Object.entries(puffer.options(env)).map(([part, options]) => [part, Object.fromEntries(Object.entries(options).map(([name, { start }]) => [name, start]))]);
+    assert.equal(puffer.train({ env, ...Object.fromEntries(starts) }).done, false);
+  }
+});

@@ -17,6 +17,7 @@ from pufferlib_core.loops.settings import TrainConfig
 from pufferlib_core.native import ffi as core
 from pufferlib_core.policies import PolicyConfig
 from pufferlib_core.spaces import fingerprint
+from pufferlib_core.traits import Keys
 from pufferlib_core.vector import env_spec
 
 VERSION = 1
@@ -68,7 +69,13 @@ def _environment(name: str) -> dict[str, Any]:
         "obs_space": spec.obs_space.to_json(),
         "action_space": spec.action_space.to_json(),
         "space_fingerprint": fingerprint(*spec.spaces),
+        "keys": _keys(spec.playing_keys),
     }
+
+
+def _keys(keys: Keys | None) -> dict[str, Any] | None:
+    """How a person plays: the action of each key, and what happens while none is pressed; None: not by keyboard."""
+    return None if keys is None else {"actions": dict(keys.actions), "idle": keys.idle}
 
 
 def _options(config: Any) -> dict[str, Any]:
