@@ -1,11 +1,16 @@
+import "./style.css";
 import type { Report, Request } from "./protocol.js";
+import { App } from "./ui/app.js";
+import { el } from "./ui/dom.js";
 
+const root = document.querySelector("#app") as HTMLElement;
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
 const ask = (request: Request) => worker.postMessage(request);
-const app = document.querySelector("#app") as HTMLElement;
+let app: App | undefined;
 
 worker.onmessage = ({ data }: MessageEvent<Report>) => {
-  if (data.kind === "ready") ask({ kind: "start", settings: { env: "cartpole", seed: 1 } });
-  app.textContent = JSON.stringify(data);
+  if (app) app.hear(data);
+  else if (data.kind === "ready") app = new App(root, ask, data);
+  else if (data.kind === "error") root.replaceChildren(el("p", { class: "card wrong", role: "alert" }, `The playground cannot start: ${data.message}`));
 };
 ask({ kind: "open", base: new URL("./", location.href).href });

@@ -1,34 +1,135 @@
-import type { Puffer, Run } from "pufferlib-wasm";
-import { makePuffer } from "./module.js";
-import type { Report, Request } from "./protocol.js";
+import { PufferError, type Player, type Puffer, type Settings, type Vec } from "pufferlib-wasm";
+import { pack, unpack } from "./archive.js";
+import { Comparison } from "./comparison.js";
+import { makePuffer, type Kind } from "./module.js";
+import type { Report, Request, Seen } from "./protocol.js";
+import { stepped, Training } from "./training.js";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 const tell = (report: Report) => scope.postMessage(report);
 
-let puffer: Puffer | undefined;
-let run: Run | undefined;
-let going = false;
+const puffers: Partial<Record<Kind, Puffer>> = {};
+let training: Training | undefined;
+let guest: ((numEnvs: number, stochastic: boolean) => Promise<Player>) | undefined; // policy that cannot go on learning here
+let visitor: Player | undefined;
+let hand: { vec: Vec; total: number } | undefined;
+let comparison: Comparison | undefined;
 
-/** One update, then whatever messages have come, then the next. */
-function slice(): void {
-  if (!going || !run || run.done) return;
-  const metrics = run.update();
-  tell({ kind: "metrics", steps: run.steps, done: run.done, metrics });
-  setTimeout(slice);
+type Handlers = { [K in Request["kind"]]: (request: Extract<Request, { kind: K }>) => void | Promise<void> };
+
+const handlers: Handlers = {
+  async open({ base }) {
+    for (const kind of ["simd", "scalar"] as const) {
+      try {
+        puffers[kind] = await makePuffer(kind, base);
+      } catch (error) {
+        if (!(error instanceof WebAssembly.CompileError)) throw error; // else an engine without vectors
+      }
+    }
+    const puffer = any(), options = Object.fromEntries(puffer.environments.map((env) => [env, puffer.options(env)]));
+    tell({ kind: "ready", catalogue: puffer.catalogue, options, modules: Object.keys(puffers) as Kind[] });
+  },
+  prepare({ settings, module }) {
+    begin(new Training(of(module).train(settings), module, tell), false);
+  },
+  async resume({ files: given, module }) {
+    const files = unpack(given);
+    try {
+      begin(new Training(await of(module).resume(files), module, tell), true);
+    } catch (error) {
+      if (!(error instanceof PufferError)) throw error;
+      await invite(files, of(module), error.message);
+    }
+  },
+  go: () => now().go(),
+  pause: () => training?.pause(),
+  step: () => now().step(),
+  async extend() {
+    const { run, module } = now(), timesteps = run.steps + run.settings.train.timesteps;
+    const files = await run.checkpoint();
+    begin(new Training(await of(module).resume(files, { train: { timesteps, stop_return: null } }), module, tell), true);
+  },
+  async watch({ numEnvs, stochastic }) {
+    if (guest) visitor = await guest(numEnvs, stochastic);
+    else training?.watch(numEnvs, stochastic);
+  },
+  frame() {
+    const seen = visitor ? stepped(visitor) : training?.frame();
+    if (seen) tell({ kind: "frame", seen });
+  },
+  evaluate({ episodes }) {
+    const { episode_return_mean: mean, episode_return_std: deviation, episode_length_mean: length } = now().run.evaluate({ episodes });
+    tell({ kind: "evaluated", episodes, mean, deviation, length });
+  },
+  async save() {
+    const { run } = now(), { steps, settings: { env } } = run, folder = `${env}-${steps}`;
+    tell({ kind: "saved", name: `${folder}.zip`, env, steps, zip: pack(folder, await run.checkpoint()) });
+  },
+  play({ env, config, seed }) {
+    const vec = any().vec(env, { seed, config });
+    vec.reset();
+    hand = { vec, total: 0 };
+    tell({ kind: "played", seen: seenOf(vec, false), total: 0, ended: null });
+  },
+  act({ action }) {
+    if (!hand) return;
+    const { vec } = hand, { reward } = vec.step(new Array<number>(vec.action.length).fill(action));
+    hand.total += reward[0]!;
+    const ended = vec.episodes()[0]?.return ?? null;
+    tell({ kind: "played", seen: seenOf(vec, true), total: ended ?? hand.total, ended });
+    if (ended !== null) hand.total = 0;
+  },
+  compare({ settings, seconds }) {
+    training?.pause();
+    comparison?.stop();
+    comparison = new Comparison(puffers as Record<Kind, Puffer>, settings, seconds, tell);
+  },
+  "stop comparing": () => comparison?.stop(),
+};
+
+function of(module: Kind): Puffer {
+  const puffer = puffers[module];
+  if (!puffer) throw new PufferError(`this browser does not run the module ${module}: choose another one`);
+  return puffer;
 }
 
-async function answer(request: Request): Promise<void> {
-  if (request.kind === "open") {
-    puffer = await makePuffer("simd", request.base);
-    tell({ kind: "ready", environments: puffer.environments });
-    return;
-  }
-  if (!puffer) throw new Error("the module is not open yet");
-  if (request.kind === "start") run = puffer.train(request.settings);
-  going = request.kind !== "pause";
-  slice();
+function any(): Puffer {
+  return puffers.simd ?? of("scalar");
 }
+
+function now(): Training {
+  if (!training) throw new PufferError("there is no run: choose an environment, or load a checkpoint that can go on");
+  return training;
+}
+
+/** Another run takes the place of the one before. */
+function begin(next: Training, resumed: boolean): void {
+  training?.pause();
+  training = next;
+  guest = visitor = undefined;
+  tell({ kind: "run", settings: next.run.settings as Settings, standing: next.standing, resumed, plays: null });
+}
+
+/** A policy that cannot go on learning here plays. */
+async function invite(files: Map<string, Uint8Array>, puffer: Puffer, reason: string): Promise<void> {
+  const first = await puffer.load(files);
+  training?.pause();
+  training = undefined;
+  visitor = first;
+  guest = (numEnvs, stochastic) => puffer.load(files, { numEnvs, stochastic });
+  const { env, config } = first.vec, standing = { steps: 0, going: false, done: true };
+  tell({ kind: "run", settings: { env, [env]: config }, standing, resumed: true, plays: reason });
+}
+
+function seenOf(vec: Vec, acted: boolean): Seen {
+  const { obs, reward } = vec.latest(), { env, config, numEnvs: agents } = vec;
+  const [action, rewards] = acted ? [Array.from(vec.action), Array.from(reward)] : [[], []];
+  return { env, config, agents, obs: obs.slice(), action, reward: rewards, value: [] };
+}
+
+let last: Promise<void> = Promise.resolve();
 
 scope.onmessage = ({ data }: MessageEvent<Request>) => {
-  answer(data).catch((error: Error) => tell({ kind: "error", message: error.message }));
+  const handle = handlers[data.kind] as (request: Request) => void | Promise<void>;
+  last = last.then(() => handle(data)).catch((error: Error) => tell({ kind: "error", of: data.kind, message: error.message }));
 };

@@ -1,0 +1,101 @@
+import type { Player, Run } from "pufferlib-wasm";
+import type { Kind } from "./module.js";
+import type { Point, Report, Seen, Standing } from "./protocol.js";
+
+const SLICE = 12; // milliseconds of training between two looks at the messages
+const TELL = 50; // milliseconds between two reports of progress
+
+/** A run in slices, and the agents that are seen with its policy. */
+export class Training {
+  going = false;
+  #busy = 0;
+  #points: Point[] = [];
+  #told = 0;
+  #player: Player | undefined;
+  #learnt = false; // since the player got its parameters
+  #next = new MessageChannel(); // unlike a timer, it does not wait
+
+  constructor(
+    readonly run: Run,
+    readonly module: Kind,
+    readonly tell: (report: Report) => void,
+  ) {
+    this.#next.port1.onmessage = () => this.#slice();
+  }
+
+  get standing(): Standing {
+    return { steps: this.run.steps, going: this.going, done: this.run.done };
+  }
+
+  go(): void {
+    if (this.going) return;
+    this.going = true;
+    this.#slice();
+  }
+
+  pause(): void {
+    this.going = false;
+    this.#report();
+  }
+
+  step(): void {
+    this.going = false;
+    if (!this.run.done) this.#update();
+    this.#report();
+  }
+
+  #slice(): void {
+    const begin = performance.now();
+    try {
+      while (this.going && performance.now() - begin < SLICE) {
+        this.#update();
+        if (this.run.done) this.going = false;
+      }
+    } catch (error) {
+      this.going = false;
+      this.tell({ kind: "error", of: "go", message: (error as Error).message });
+    }
+    if (!this.going || performance.now() - this.#told > TELL) this.#report();
+    if (this.going) this.#next.port2.postMessage(null);
+  }
+
+  #update(): void {
+    const begin = performance.now(), metrics = this.run.update();
+    this.#busy += (performance.now() - begin) / 1000;
+    this.#points.push({ steps: this.run.steps, busy: this.#busy, metrics });
+    this.#learnt = true;
+  }
+
+  #report(): void {
+    this.tell({ kind: "progress", points: this.#points, standing: this.standing });
+    this.#points = [];
+    this.#told = performance.now();
+  }
+
+  watch(numEnvs: number, stochastic: boolean): void {
+    this.#player = this.run.player({ numEnvs, stochastic });
+    this.#learnt = false;
+  }
+
+  /** The agents take a step, with the policy as it is now. */
+  frame(): Seen | null {
+    if (!this.#player) return null;
+    if (this.#learnt) this.#player.load(this.run.tensors());
+    this.#learnt = false;
+    return stepped(this.#player);
+  }
+}
+
+/** What is to be seen of a player that takes a step. */
+export function stepped(player: Player): Seen {
+  const { vec } = player, { obs, reward } = player.step();
+  return {
+    env: vec.env,
+    config: vec.config,
+    agents: vec.numEnvs,
+    obs: obs.slice(),
+    action: Array.from(vec.action),
+    reward: Array.from(reward),
+    value: Array.from(player.value),
+  };
+}
