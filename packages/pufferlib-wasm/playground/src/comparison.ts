@@ -12,7 +12,7 @@ interface Side {
   seconds: number;
 }
 
-/** Modules that train the same settings, in turn, and how fast each does. */
+/** Modules that train the same settings, always the one that has had less time, and how fast each does. */
 export class Comparison {
   #sides: Side[];
   #over = false;
@@ -37,15 +37,14 @@ export class Comparison {
 
   #turn(): void {
     if (this.#over) return;
-    for (const side of this.#sides) {
-      const begin = performance.now(), before = side.run.steps;
-      while (performance.now() - begin < TURN && !side.run.done) side.run.update();
-      side.seconds += (performance.now() - begin) / 1000;
-      side.steps += side.run.steps - before;
-      if (side.run.done) side.run = side.puffer.train(this.settings);
-    }
-    this.#over = this.#sides.every((side) => side.seconds >= this.seconds);
-    const speeds = Object.fromEntries(this.#sides.map((side) => [side.kind, side.steps / side.seconds])) as Speeds;
+    const side = this.#sides.reduce((a, b) => (b.seconds < a.seconds ? b : a));
+    const begin = performance.now(), before = side.run.steps;
+    while (performance.now() - begin < TURN && !side.run.done) side.run.update();
+    side.seconds += (performance.now() - begin) / 1000;
+    side.steps += side.run.steps - before;
+    if (side.run.done) side.run = side.puffer.train(this.settings);
+    this.#over = this.#sides.every(({ seconds }) => seconds >= this.seconds);
+    const speeds = Object.fromEntries(this.#sides.map(({ kind, seconds, steps }) => [kind, seconds ? steps / seconds : 0])) as Speeds;
     this.tell({ kind: "compared", speeds, over: this.#over });
     setTimeout(() => this.#turn());
   }

@@ -55,7 +55,9 @@ export type Report =
   | { kind: "frame"; seen: Seen }
   | { kind: "evaluated"; episodes: number; mean: number; deviation: number; length: number }
   | { kind: "saved"; name: string; env: string; steps: number; zip: Uint8Array<ArrayBuffer> }
-  | { kind: "played"; seen: Seen; total: number; ended: number | null }
+  /** A game that has not begun; `keys` are those whose actions there are with these settings. */
+  | { kind: "playing"; keys: Keys; seen: Seen }
+  | { kind: "played"; seen: Seen; ended: boolean }
   | { kind: "compared"; speeds: Speeds; over: boolean }
   | { kind: "error"; of: Request["kind"]; message: string };
 
@@ -68,9 +70,12 @@ export interface Seen {
   /** Empty before the first step. */
   action: number[];
   reward: number[];
-  /** What the policy expects from here on; empty where none plays. */
-  value: number[];
+  /** Return so far of each episode; of the one that has just ended, where it has. */
+  total: number[];
 }
+
+/** How a person plays: the action of each key, and the one while none is pressed; null: the environment waits, or has no keys. */
+export type Keys = Catalogue["environments"][string]["keys"];
 
 /** What may be chosen of a section, as `Puffer.options` gives it. */
 export type Options = Record<string, Record<string, Choice>>;

@@ -1,6 +1,7 @@
-import type { Player, Run } from "pufferlib-wasm";
+import type { Run } from "pufferlib-wasm";
 import type { Kind } from "./module.js";
 import type { Point, Report, Seen, Standing } from "./protocol.js";
+import { Agents } from "./watching.js";
 
 const SLICE = 12; // milliseconds of training between two looks at the messages
 const TELL = 50; // milliseconds between two reports of progress
@@ -11,8 +12,8 @@ export class Training {
   #busy = 0;
   #points: Point[] = [];
   #told = 0;
-  #player: Player | undefined;
-  #learnt = false; // since the player got its parameters
+  #agents: Agents | undefined;
+  #learnt = false; // since they got their parameters
   #next = new MessageChannel(); // unlike a timer, it does not wait
 
   constructor(
@@ -45,6 +46,7 @@ export class Training {
   }
 
   #slice(): void {
+    if (!this.going) return; // paused, or another run has taken its place
     const begin = performance.now();
     try {
       while (this.going && performance.now() - begin < SLICE) {
@@ -73,29 +75,14 @@ export class Training {
   }
 
   watch(numEnvs: number, stochastic: boolean): void {
-    this.#player = this.run.player({ numEnvs, stochastic });
+    this.#agents = new Agents(this.run.player({ numEnvs, stochastic }));
     this.#learnt = false;
   }
 
   /** The agents take a step, with the policy as it is now. */
   frame(): Seen | null {
-    if (!this.#player) return null;
-    if (this.#learnt) this.#player.load(this.run.tensors());
+    if (this.#learnt) this.#agents?.player.load(this.run.tensors());
     this.#learnt = false;
-    return stepped(this.#player);
+    return this.#agents?.step() ?? null;
   }
-}
-
-/** What is to be seen of a player that takes a step. */
-export function stepped(player: Player): Seen {
-  const { vec } = player, { obs, reward } = player.step();
-  return {
-    env: vec.env,
-    config: vec.config,
-    agents: vec.numEnvs,
-    obs: obs.slice(),
-    action: Array.from(vec.action),
-    reward: Array.from(reward),
-    value: Array.from(player.value),
-  };
 }

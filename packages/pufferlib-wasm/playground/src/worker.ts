@@ -1,18 +1,19 @@
-import { PufferError, type Player, type Puffer, type Settings, type Vec } from "pufferlib-wasm";
+import { PufferError, type Puffer, type Settings, type Vec } from "pufferlib-wasm";
 import { pack, unpack } from "./archive.js";
 import { Comparison } from "./comparison.js";
 import { makePuffer, type Kind } from "./module.js";
-import type { Report, Request, Seen } from "./protocol.js";
-import { stepped, Training } from "./training.js";
+import type { Keys, Report, Request } from "./protocol.js";
+import { Training } from "./training.js";
+import { Agents, Watching } from "./watching.js";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 const tell = (report: Report) => scope.postMessage(report);
 
 const puffers: Partial<Record<Kind, Puffer>> = {};
 let training: Training | undefined;
-let guest: ((numEnvs: number, stochastic: boolean) => Promise<Player>) | undefined; // policy that cannot go on learning here
-let visitor: Player | undefined;
-let hand: { vec: Vec; total: number } | undefined;
+let guest: ((numEnvs: number, stochastic: boolean) => Promise<Agents>) | undefined; // policy that cannot go on learning here
+let visitor: Agents | undefined;
+let hand: Watching | undefined;
 let comparison: Comparison | undefined;
 
 type Handlers = { [K in Request["kind"]]: (request: Extract<Request, { kind: K }>) => void | Promise<void> };
@@ -54,7 +55,7 @@ const handlers: Handlers = {
     else training?.watch(numEnvs, stochastic);
   },
   frame() {
-    const seen = visitor ? stepped(visitor) : training?.frame();
+    const seen = visitor ? visitor.step() : training?.frame();
     if (seen) tell({ kind: "frame", seen });
   },
   evaluate({ episodes }) {
@@ -68,16 +69,13 @@ const handlers: Handlers = {
   play({ env, config, seed }) {
     const vec = any().vec(env, { seed, config });
     vec.reset();
-    hand = { vec, total: 0 };
-    tell({ kind: "played", seen: seenOf(vec, false), total: 0, ended: null });
+    hand = new Watching(vec);
+    tell({ kind: "playing", keys: keysOf(vec), seen: hand.seen(false) });
   },
   act({ action }) {
     if (!hand) return;
-    const { vec } = hand, { reward } = vec.step(new Array<number>(vec.action.length).fill(action));
-    hand.total += reward[0]!;
-    const ended = vec.episodes()[0]?.return ?? null;
-    tell({ kind: "played", seen: seenOf(vec, true), total: ended ?? hand.total, ended });
-    if (ended !== null) hand.total = 0;
+    hand.vec.step(new Array<number>(hand.vec.action.length).fill(action));
+    tell({ kind: "played", seen: hand.seen(true), ended: hand.ended });
   },
   compare({ settings, seconds }) {
     training?.pause();
@@ -115,16 +113,16 @@ async function invite(files: Map<string, Uint8Array>, puffer: Puffer, reason: st
   const first = await puffer.load(files);
   training?.pause();
   training = undefined;
-  visitor = first;
-  guest = (numEnvs, stochastic) => puffer.load(files, { numEnvs, stochastic });
+  visitor = new Agents(first);
+  guest = async (numEnvs, stochastic) => new Agents(await puffer.load(files, { numEnvs, stochastic }));
   const { env, config } = first.vec, standing = { steps: 0, going: false, done: true };
   tell({ kind: "run", settings: { env, [env]: config }, standing, resumed: true, plays: reason });
 }
 
-function seenOf(vec: Vec, acted: boolean): Seen {
-  const { obs, reward } = vec.latest(), { env, config, numEnvs: agents } = vec;
-  const [action, rewards] = acted ? [Array.from(vec.action), Array.from(reward)] : [[], []];
-  return { env, config, agents, obs: obs.slice(), action, reward: rewards, value: [] };
+/** The keys of an environment whose actions there are: settings may leave fewer choices than the defaults. */
+function keysOf({ env, spaces }: Vec): Keys {
+  const keys = any().catalogue.environments[env]!.keys, choices = spaces.actions?.[0] ?? Infinity;
+  return keys && { ...keys, actions: Object.fromEntries(Object.entries(keys.actions).filter(([, action]) => action < choices)) };
 }
 
 let last: Promise<void> = Promise.resolve();

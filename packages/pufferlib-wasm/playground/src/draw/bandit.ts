@@ -1,6 +1,6 @@
 import type { Drawing } from "./scene.js";
 
-const ARM = 46, HEIGHT = 150;
+const ARM = 46, HEIGHT = 160;
 
 /** A lever for each arm; the one that was pulled is down, green where it paid. An observation says nothing. */
 export const bandit: Drawing = {

@@ -1,9 +1,9 @@
-import { board, CELL, middle } from "./boards.js";
+import { board, boardSize, CELL, middle } from "./boards.js";
 import type { Drawing } from "./scene.js";
 
 /** A ball that falls and the paddle in the bottom row, as a board of 0 and 1: (rows, columns). */
 export const catch_: Drawing = {
-  size: (_, { config }) => [config.columns * CELL, config.rows * CELL],
+  size: (_, { config }) => boardSize(config.rows, config.columns),
   draw(pen, obs, { config: { columns, rows } }) {
     const { blue, faint, red } = pen.palette, bottom = (rows - 1) * columns;
     board(pen, rows, columns, (cell) => (cell >= bottom && obs[cell]! > 0.5 ? blue : faint));

@@ -1,9 +1,9 @@
-import { board, CELL, middle } from "./boards.js";
+import { board, boardSize, CELL, middle } from "./boards.js";
 import type { Drawing } from "./scene.js";
 
 /** A diver, the one 1 of the board, and the treasure in the far corner. */
 export const deepSea: Drawing = {
-  size: (obs) => [Math.sqrt(obs.length) * CELL, Math.sqrt(obs.length) * CELL],
+  size: (obs) => boardSize(Math.sqrt(obs.length), Math.sqrt(obs.length)),
   draw(pen, obs) {
     const { blue, faint, yellow } = pen.palette, side = Math.sqrt(obs.length);
     board(pen, side, side, () => faint);

@@ -14,11 +14,11 @@ export interface Palette {
 
 export const PALETTES: Record<"light" | "dark", Palette> = {
   light: {
-    paper: "#fbfcfe", ink: "#243040", soft: "#9aa7b8", faint: "#e4e9f0", blue: "#2f6fe0", red: "#d64d4d", green: "#2fa35a",
+    paper: "#f4f7fb", ink: "#243040", soft: "#9aa7b8", faint: "#dfe6ee", blue: "#2f6fe0", red: "#d64d4d", green: "#2fa35a",
     yellow: "#e3a90c", wood: "#ca9865", violet: "#8184cb",
   },
   dark: {
-    paper: "#141a23", ink: "#dbe4ef", soft: "#66758a", faint: "#263140", blue: "#6ba1ff", red: "#f07b7b", green: "#57c785",
+    paper: "#0e141c", ink: "#dbe4ef", soft: "#66758a", faint: "#263140", blue: "#6ba1ff", red: "#f07b7b", green: "#57c785",
     yellow: "#f4c84a", wood: "#d9a974", violet: "#a3a6ee",
   },
 }; // prettier-ignore

@@ -14,7 +14,7 @@ import { Versus } from "./versus.js";
 
 const FIRST = "cartpole";
 const WIDE = "(min-width: 900px)";
-const MODULES = [["simd", "on (128-bit vectors)"], ["scalar", "off"]] as const;
+const MODULES = [["simd", "on"], ["scalar", "off"]] as const;
 const FORMS: Request["kind"][] = ["prepare", "compare"]; // what settings go with
 
 /** The page: it draws what the worker tells, and asks for what people want. */
@@ -67,14 +67,14 @@ export class App {
     this.#versus = new Versus(ask, () => this.#form.settings);
     if (modules.length < 2) this.#versus.disable();
     this.#checkpoint = new Checkpoint(ask, (files) => ask({ kind: "resume", files, module: this.#kind }));
-    this.#tabs = new Tabs("Agents", { Watch: this.#stage.element, "Play yourself": this.#hand.element, "Compare SIMD": this.#versus.element }, (title) => this.#show(title));
+    this.#tabs = new Tabs("Agents", { Watch: this.#stage.element, Play: this.#hand.element, SIMD: this.#versus.element }, (title) => this.#show(title));
     const setup = el(
       "details",
       { class: "card setup", open: matchMedia(WIDE).matches },
       el("summary", {}, el("h2", {}, "Settings")),
       el("div", { class: "field" }, el("label", { for: "env" }, "environment"), this.#env),
       this.#about,
-      el("div", { class: "field" }, el("label", { for: "module" }, "SIMD"), this.#module),
+      el("div", { class: "field" }, el("label", { for: "module" }, "SIMD"), this.#module, el("small", {}, "128-bit vectors of WebAssembly")),
       this.#slot,
       el("div", { class: "row" }, el("button", { type: "button", onclick: () => this.#reset() }, "Back to the preset")),
     );
@@ -103,8 +103,10 @@ export class App {
         return this.#stand(report.standing);
       case "frame":
         return this.#stage.show(report.seen);
+      case "playing":
+        return this.#hand.ready(report.keys, report.seen);
       case "played":
-        return this.#hand.show(report.seen, report.total, report.ended);
+        return this.#hand.show(report.seen, report.ended);
       case "compared":
         return this.#versus.show(report.speeds, report.over);
       case "saved":
@@ -177,11 +179,9 @@ export class App {
 
   #show(title: string): void {
     if (!this.#form) return;
-    if (title !== "Compare SIMD") this.#versus.stop();
-    if (title !== "Play yourself") return this.#hand.end();
-    const { env, config } = this.#form, { action_space, keys } = this.#catalogue.environments[env]!;
-    const choices = action_space.type === "Discrete" ? (config.arms ?? config.symbols ?? action_space.n) : Infinity;
-    this.#hand.begin(env, config, choices, keys);
+    if (title !== "SIMD") this.#versus.stop();
+    if (title !== "Play") return this.#hand.end();
+    this.#hand.begin(this.#form.env, this.#form.config);
   }
 
   #fail(of: Request["kind"], message: string): void {

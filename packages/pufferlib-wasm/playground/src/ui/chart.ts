@@ -13,7 +13,8 @@ export class Chart {
   #points: Point[] = [];
   #goal: number | null = null;
   #metric: HTMLSelectElement;
-  #box = el("div", { class: "plot", role: "img" });
+  #empty = el("p", { class: "hint empty" }, "The curve begins with the first update.");
+  #box = el("div", { class: "plot", role: "img" }, this.#empty);
   #plot: uPlot | undefined;
   #waiting = false;
 
@@ -29,6 +30,7 @@ export class Chart {
   clear(goal: number | null): void {
     this.#points = [];
     this.#goal = goal;
+    this.#empty.hidden = false;
     this.#build();
   }
 
@@ -39,6 +41,7 @@ export class Chart {
       this.#metric.append(...names.map((name) => el("option", { value: name }, name)));
     }
     this.#points.push(...points);
+    this.#empty.hidden = true;
     if (this.#waiting) return;
     this.#waiting = true;
     requestAnimationFrame(() => {

@@ -9,7 +9,7 @@ interface Field {
   input: HTMLInputElement | HTMLSelectElement;
 }
 
-const TITLES: Record<string, string> = { train: "Training", policy: "Policy", ppo: "PPO" };
+const TITLES = [["train", "Training"], ["policy", "Policy"], ["ppo", "PPO"]] as const;
 
 /** The settings of a run of one environment, made from what the module says of them. */
 export class Form {
@@ -30,14 +30,14 @@ export class Form {
     this.#seed = el("input", { type: "number", id: "seed", min: 0, step: 1, value: 1, inputmode: "numeric" });
     const first = el("div", { class: "fields" }, row("seed", "of everything random", this.#seed));
     this.element.append(first);
-    for (const [section, all] of Object.entries(options)) {
+    for (const [section, title] of [...TITLES, [env, "Environment"] as const]) {
       const rest = el("div", { class: "fields" });
-      for (const [name, said] of Object.entries(all)) {
+      for (const [name, said] of Object.entries(options[section] ?? {})) {
         const field = { section, name, said, input: inputOf(`${section}.${name}`, said) };
         this.#fields.push(field);
         (name in (preset[section] ?? {}) ? first : rest).append(row(name, said.help, field.input));
       }
-      if (rest.childElementCount) this.element.append(el("details", {}, el("summary", {}, TITLES[section] ?? `Environment (${section})`), rest));
+      if (rest.childElementCount) this.element.append(el("details", {}, el("summary", {}, title), rest));
     }
     this.element.addEventListener("change", onChange);
     this.reset();

@@ -1,15 +1,13 @@
-import type { Catalogue } from "pufferlib-wasm";
 import { draw } from "../draw/index.js";
-import type { Request, Seen } from "../protocol.js";
+import type { Keys, Request, Seen } from "../protocol.js";
 import { el, fitted, short } from "./dom.js";
 import { rowOf, spacesOf } from "./stage.js";
 import { onTheme } from "./theme.js";
 
 const ARROWS: Record<string, string> = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 const SIGNS: Record<string, string> = { left: "←", right: "→", up: "↑", down: "↓" };
+const PAD = ["q", "up", "e", "left", "right", "z", "down", "c"]; // as they lie around a hand
 const PERIOD = 50; // milliseconds between steps of an environment that does not wait, as `puffer demo --play` has it
-
-type Keys = Catalogue["environments"][string]["keys"];
 
 /** A person plays, with the keys of `puffer demo ENV --play` or with buttons for them. */
 export class Hand {
@@ -33,17 +31,24 @@ export class Hand {
     new ResizeObserver(() => this.#draw()).observe(this.#canvas);
   }
 
-  /** A new game. Where nobody must press a key, it begins with the first one. */
-  begin(env: string, config: Record<string, any>, choices: number, keys: Keys): void {
+  /** Asks for a new game. */
+  begin(env: string, config: Record<string, any>): void {
     this.end();
-    this.#keys = keys && { ...keys, actions: Object.fromEntries(Object.entries(keys.actions).filter(([, action]) => action < choices)) };
+    this.ask({ kind: "play", env, config, seed: Date.now() % 2 ** 31 });
+  }
+
+  /** The game that was asked for is there. */
+  ready(keys: Keys, seen: Seen): void {
+    this.#keys = keys;
+    this.#seen = seen;
     this.#best = -Infinity;
     this.#episodes = 0;
-    this.#buttons.replaceChildren(...Object.entries(this.#keys?.actions ?? {}).map(([key, action]) => this.#button(key, action)));
-    const { idle = null } = keys ?? {};
-    const how = idle === null ? "It waits for you: each key is one step." : "It runs from your first key on: hold a key to act.";
-    this.#told.textContent = keys ? `Keys: ${Object.keys(this.#keys!.actions).map((key) => SIGNS[key] ?? key).join(" ")}. ${how}` : "This environment cannot be played with keys.";
-    this.ask({ kind: "play", env, config, seed: Date.now() % 2 ** 31 });
+    const names = Object.keys(keys?.actions ?? {}).sort((a, b) => PAD.indexOf(a) - PAD.indexOf(b) || (a < b ? -1 : 1));
+    this.#buttons.classList.toggle("pad", names.includes("up"));
+    this.#buttons.replaceChildren(...names.map((key) => this.#button(key, keys!.actions[key]!)));
+    const how = keys?.idle == null ? "It waits for you: each key is one step." : "It runs from your first key on: hold a key to act.";
+    this.#told.textContent = keys ? `Keys: ${names.map((key) => SIGNS[key] ?? key).join(" ")}. ${how}` : "This environment cannot be played with keys.";
+    this.#draw();
   }
 
   end(): void {
@@ -52,16 +57,15 @@ export class Hand {
     this.#held = null;
   }
 
-  show(seen: Seen, total: number, ended: number | null): void {
+  show(seen: Seen, ended: boolean): void {
+    const total = seen.total[0]!;
     this.#seen = seen;
-    if (ended !== null) {
+    if (ended) {
       this.#episodes++;
-      this.#best = Math.max(this.#best, ended);
+      this.#best = Math.max(this.#best, total);
     }
-    if (seen.action.length) {
-      const past = this.#episodes ? ` · ${this.#episodes} ${this.#episodes === 1 ? "episode" : "episodes"}, best ${short(this.#best)}` : "";
-      this.#told.textContent = `${ended === null ? "return so far" : "episode over: return"} ${short(total)}${past}`;
-    }
+    const past = this.#episodes ? ` · ${this.#episodes} ${this.#episodes === 1 ? "episode" : "episodes"}, best ${short(this.#best)}` : "";
+    this.#told.textContent = `${ended ? "Episode over: return" : "Return so far"} ${short(total)}${past}`;
     this.#draw();
   }
 

@@ -1,9 +1,9 @@
 import { aspect, draw, type Spaces } from "../draw/index.js";
 import type { Request, Seen } from "../protocol.js";
 import { choice, el, fitted, short } from "./dom.js";
-import { dark, onTheme } from "./theme.js";
+import { color, dark, onTheme } from "./theme.js";
 
-const GAP = 8;
+const GAP = 8, LABEL = 20; // pixels
 const COUNTS = [1, 4, 9, 16].map((n) => [String(n), n === 1 ? "1 agent" : `${n} agents`] as const);
 const ACTING = [["sampled", "sampled actions"], ["greedy", "greedy actions"]] as const;
 const RATES = [["5", "5 steps/s"], ["15", "15 steps/s"], ["30", "30 steps/s"], ["60", "60 steps/s"]] as const;
@@ -60,8 +60,10 @@ export class Stage {
       context.beginPath();
       context.roundRect(0, 0, w, h, 10);
       context.clip();
-      draw(seen.env, context, w, h, rowOf(seen, k), spacesOf(seen, k));
-      label(context, `value ${short(seen.value[k]!)}`, h);
+      context.fillStyle = color("--field");
+      context.fillRect(0, h - LABEL, w, LABEL);
+      draw(seen.env, context, w, h - LABEL, rowOf(seen, k), spacesOf(seen, k));
+      label(context, `return ${short(seen.total[k]!)}`, w / 2, h - LABEL / 2);
       context.restore();
     }
   }
@@ -85,10 +87,10 @@ function best(n: number, width: number, height: number, shape: number): number {
   return Array.from({ length: n }, (_, k) => k + 1).reduce((a, b) => (fit(b) > fit(a) ? b : a));
 }
 
-function label(context: CanvasRenderingContext2D, text: string, height: number): void {
+function label(context: CanvasRenderingContext2D, text: string, x: number, y: number): void {
   context.font = "11px system-ui, sans-serif";
-  context.fillStyle = dark() ? "#8b98aa" : "#69778a";
-  context.textBaseline = "alphabetic";
-  context.textAlign = "left";
-  context.fillText(text, 8, height - 8);
+  context.fillStyle = color("--muted");
+  context.textBaseline = "middle";
+  context.textAlign = "center";
+  context.fillText(text, x, y);
 }

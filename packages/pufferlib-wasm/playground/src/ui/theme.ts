@@ -4,6 +4,7 @@ const KEY = "puffer-theme";
 const MODES = ["auto", "light", "dark"] as const;
 const system = matchMedia("(prefers-color-scheme: dark)");
 const listeners: (() => void)[] = [];
+const colors = new Map<string, string>(); // resolved, until the theme changes
 
 /** Is the page dark now? */
 export function dark(): boolean {
@@ -13,10 +14,13 @@ export function dark(): boolean {
 
 /** A colour of the style sheet, such as `--accent`, as a canvas takes it. */
 export function color(name: string, percent = 100): string {
+  const key = `${name} ${percent}`, known = colors.get(key);
+  if (known) return known;
   const probe = el("span", { style: `color: color-mix(in srgb, var(${name}) ${percent}%, transparent)`, hidden: true });
   document.body.append(probe);
   const { color: resolved } = getComputedStyle(probe);
   probe.remove();
+  colors.set(key, resolved);
   return resolved;
 }
 
@@ -39,6 +43,7 @@ export function themeButton(): HTMLButtonElement {
     } catch {
       // a browser that stores nothing: the choice ends with the page
     }
+    colors.clear();
     for (const listener of listeners) listener();
   };
   system.addEventListener("change", () => show(mode));

@@ -2,7 +2,7 @@ import type { Settings } from "pufferlib-wasm";
 import type { Request, Speeds } from "../protocol.js";
 import { el, whole } from "./dom.js";
 
-const SECONDS = 3; // of training for each module
+const SECONDS = 2; // of training for each module
 const NAMES = { simd: "128-bit vectors (SIMD)", scalar: "scalar" } as const;
 
 /** Both modules on the same settings: what vectors gain. */
