@@ -32,7 +32,8 @@ def colors(page: Page) -> int:
     """How many colours it has."""
     return page.locator("canvas.stage:visible").evaluate(
         """canvas => {
-            const { width, height } = canvas, copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+            const { width, height } = canvas, often = { willReadFrequently: true };
+            const copy = new OffscreenCanvas(width, height).getContext("2d", often);
             copy.drawImage(canvas, 0, 0);
             return new Set(new Uint32Array(copy.getImageData(0, 0, width, height).data.buffer)).size;
         }"""

@@ -1,6 +1,6 @@
 import type { Drawing } from "./scene.js";
 
-const WIDTH = 600, HEIGHT = 400, TRACK = 300;
+const WIDTH = 600, HEIGHT = 360, TRACK = 280;
 
 /** A cart on its track, which ends where the episode does, and the pole on it: x, (velocity,) theta, (velocity). */
 export const cartpole: Drawing = {

@@ -68,16 +68,16 @@ export class App {
     if (modules.length < 2) this.#versus.disable();
     this.#checkpoint = new Checkpoint(ask, (files) => ask({ kind: "resume", files, module: this.#kind }));
     this.#tabs = new Tabs("Agents", { Watch: this.#stage.element, Play: this.#hand.element, SIMD: this.#versus.element }, (title) => this.#show(title));
-    const setup = el(
+    const settings = el(
       "details",
-      { class: "card setup", open: matchMedia(WIDE).matches },
+      { class: "settings", open: matchMedia(WIDE).matches },
       el("summary", {}, el("h2", {}, "Settings")),
-      el("div", { class: "field" }, el("label", { for: "env" }, "environment"), this.#env),
-      this.#about,
       el("div", { class: "field" }, el("label", { for: "module" }, "SIMD"), this.#module, el("small", {}, "128-bit vectors of WebAssembly")),
       this.#slot,
       el("div", { class: "row" }, el("button", { type: "button", onclick: () => this.#reset() }, "Back to the preset")),
     );
+    const about = el("div", { class: "field" }, el("label", { for: "env" }, "Environment"), this.#env);
+    const setup = el("section", { class: "card setup", "aria-label": "Set up" }, about, this.#about, settings);
     const header = el("header", {}, logo(), el("h1", {}, "pufferlib ", el("span", {}, "playground")), el("p", {}, "Reinforcement learning, trained in this tab."), themeButton());
     root.replaceChildren(header, setup, this.#controls.element, this.#tabs.element, this.#chart.element, this.#checkpoint.element);
     this.#env.value = FIRST;

@@ -24,7 +24,7 @@ export class Controls {
   #main = el("button", { type: "button", class: "primary", id: "train", onclick: () => this.#press() });
   #step = el("button", { type: "button", id: "step", title: "One update: a segment is collected and learnt from" }, mark("step"), "Step");
   #restart = el("button", { type: "button", id: "restart", title: "A new run with the settings of the form" }, mark("restart"), "Restart");
-  #numbers = { return: el("output", {}, "–"), steps: el("output", {}, "0"), speed: el("output", {}, "–"), episodes: el("output", {}, "0"), busy: el("output", {}, "0 s") };
+  #numbers = { return: el("output", {}, "–"), steps: el("output", {}, "0"), speed: el("output", {}, "–"), episodes: el("output", {}, "0"), length: el("output", {}, "–"), busy: el("output", {}, "0 s") };
   #meter = el("progress", { max: 1, value: 0, "aria-label": "Steps done" });
   #state = el("p", { class: "state", "aria-live": "polite" });
   #standing: Standing = { steps: 0, going: false, done: false };
@@ -53,6 +53,7 @@ export class Controls {
     this.#meter.value = Math.min(1, steps / total);
     this.#numbers.steps.textContent = whole(steps);
     this.#numbers.return.textContent = last ? short(last.metrics["episode/return_mean"]!) : "–";
+    this.#numbers.length.textContent = last ? short(last.metrics["episode/length_mean"]!) : "–";
     this.#numbers.episodes.textContent = last ? whole(last.metrics["episode/count"]!) : "0";
     this.#numbers.speed.textContent = points.length > 1 ? short(speed(points)) : "–";
     this.#numbers.busy.textContent = `${(last?.busy ?? 0).toFixed(1)} s`;
@@ -80,7 +81,7 @@ export class Controls {
   }
 }
 
-const TITLES: Record<string, string> = { return: "Return", steps: "Steps", speed: "Steps/s", episodes: "Episodes", busy: "Time learning" };
+const TITLES: Record<string, string> = { return: "Return", steps: "Steps", speed: "Steps/s", episodes: "Episodes", length: "Episode length", busy: "Time learning" };
 const STATES = {
   training: "Training in a worker of this page; agents act with the policy as it is now.",
   finished: "The run has reached its goal or has all its steps. “Train on” goes on for as many again.",

@@ -5,8 +5,8 @@ import { color, dark, onTheme } from "./theme.js";
 
 const GAP = 8, LABEL = 20; // pixels
 const COUNTS = [1, 4, 9, 16].map((n) => [String(n), n === 1 ? "1 agent" : `${n} agents`] as const);
-const ACTING = [["sampled", "sampled actions"], ["greedy", "greedy actions"]] as const;
-const RATES = [["5", "5 steps/s"], ["15", "15 steps/s"], ["30", "30 steps/s"], ["60", "60 steps/s"]] as const;
+const ACTING = [["sampled", "sampled"], ["greedy", "greedy"]] as const;
+const RATES = [["5", "5 a second"], ["15", "15 a second"], ["30", "30 a second"], ["60", "60 a second"]] as const;
 
 /** Agents that play with the policy as it is now, drawn side by side. */
 export class Stage {
