@@ -77,6 +77,9 @@ def test_a_run_waits_steps_and_begins_again(page):
     expect(page.locator("[data-number=steps] output")).to_have_text(f"{2 * UPDATE:,}")
     page.click("#train")
     state(page, "training")
+    page.fill("#seed", "9")
+    page.press("#seed", "Tab")
+    expect(page.get_by_text("Changes are for the next run")).to_be_visible()
     page.click("#train")
     state(page, "paused")
     steps = number(page, "steps")
@@ -84,6 +87,7 @@ def test_a_run_waits_steps_and_begins_again(page):
     assert number(page, "steps") == steps >= 2 * UPDATE
     page.click("#restart")
     state(page, "training")
+    expect(page.get_by_text("Changes are for the next run")).to_be_hidden()
     page.select_option("#env", "bandit")  # in the middle of a run
     state(page, "ready")
     page.wait_for_timeout(200)
@@ -143,6 +147,10 @@ def test_a_wrong_setting_is_marked(page):
     field.press("Tab")
     expect(page.get_by_text("ppo.minibatch=500 does not divide")).to_be_visible()
     expect(field).to_have_attribute("aria-invalid", "true")
+    page.click("#train")  # not with the settings before
+    page.wait_for_timeout(100)
+    assert number(page, "steps") == 0
+    expect(page.get_by_text("ppo.minibatch=500 does not divide")).to_be_visible()
     page.get_by_role("button", name="Back to the preset").click()
     expect(field).to_have_attribute("aria-invalid", "false")
     assert field.input_value() == "512"
@@ -151,7 +159,7 @@ def test_a_wrong_setting_is_marked(page):
 
 def test_settings_reach_the_run(page):
     page.fill("[id='train.num_envs']", "16")
-    page.get_by_text("Environment", exact=True).click()
+    page.locator("summary", has_text="Environment").click()
     page.fill("[id='cartpole.max_steps']", "7")
     page.press("[id='cartpole.max_steps']", "Tab")
     page.click("#step")

@@ -25,6 +25,8 @@ export class App {
   #module: HTMLSelectElement;
   #about = el("p", { class: "hint" });
   #slot = el("div");
+  #pending = el("p", { class: "pending", "aria-live": "polite", hidden: true }, "Changes are for the next run: “Restart” begins it.");
+  #made = ""; // what the run was made of
   #form!: Form;
   #controls: Controls;
   #stage: Stage;
@@ -52,8 +54,12 @@ export class App {
       this.#goes = true;
       this.#prepare();
     };
+    const go = () => {
+      if (this.#standing.steps === 0 && this.#asked !== this.#made) restart(); // what was asked for could not be made
+      else ask({ kind: "go" });
+    };
     this.#controls = new Controls({
-      go: () => ask({ kind: "go" }),
+      go,
       pause: () => ask({ kind: "pause" }),
       step: () => ask({ kind: "step" }),
       extend: () => {
@@ -74,6 +80,7 @@ export class App {
       el("summary", {}, el("h2", {}, "Settings")),
       el("div", { class: "field" }, el("label", { for: "module" }, "SIMD"), this.#module, el("small", {}, "128-bit vectors of WebAssembly")),
       this.#slot,
+      this.#pending,
       el("div", { class: "row" }, el("button", { type: "button", onclick: () => this.#reset() }, "Back to the preset")),
     );
     const about = el("div", { class: "field" }, el("label", { for: "env" }, "Environment"), this.#env);
@@ -90,6 +97,11 @@ export class App {
 
   get #title(): string {
     return Object.entries(this.#tabs.panels).find(([, panel]) => !panel.hidden)![0];
+  }
+
+  /** What a run would be made of now. */
+  get #asked(): string {
+    return JSON.stringify([this.#form.settings, this.#kind]);
   }
 
   /** What the worker tells. */
@@ -141,11 +153,12 @@ export class App {
   /** A run that has not begun is made anew with what was changed; another one goes on as it is. */
   #changed(): void {
     if (this.#standing.steps === 0) this.#prepare();
-    else this.#controls.say("These settings are for the next run: “Restart” begins it.");
+    else this.#pending.hidden = this.#asked === this.#made;
   }
 
   #prepare(): void {
     this.#form.complain("");
+    this.#controls.warn("");
     this.#versus.stop();
     this.ask({ kind: "prepare", settings: this.#form.settings, module: this.#kind });
   }
@@ -160,6 +173,9 @@ export class App {
       this.#about.textContent = this.#catalogue.environments[env]!.description;
     }
     if (resumed) this.#form.fill(settings);
+    this.#made = this.#asked;
+    this.#pending.hidden = true;
+    this.#controls.warn("");
     this.#total = settings.train?.timesteps ?? 1;
     if (!goesOn) {
       this.#points = [];
@@ -188,7 +204,7 @@ export class App {
     this.#goes = false;
     if (FORMS.includes(of)) this.#form.complain(message);
     if (of === "compare") this.#versus.stop();
-    this.#controls.say(message, true);
+    this.#controls.warn(message);
   }
 }
 

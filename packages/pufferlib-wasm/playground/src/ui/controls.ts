@@ -27,6 +27,7 @@ export class Controls {
   #numbers = { return: el("output", {}, "–"), steps: el("output", {}, "0"), speed: el("output", {}, "–"), episodes: el("output", {}, "0"), length: el("output", {}, "–"), busy: el("output", {}, "0 s") };
   #meter = el("progress", { max: 1, value: 0, "aria-label": "Steps done" });
   #state = el("p", { class: "state", "aria-live": "polite" });
+  #wrong = el("p", { class: "wrong", role: "alert", hidden: true });
   #standing: Standing = { steps: 0, going: false, done: false };
 
   constructor(orders: Orders) {
@@ -41,6 +42,7 @@ export class Controls {
       el("div", { class: "numbers" }, ...numbers),
       this.#meter,
       this.#state,
+      this.#wrong,
     );
   }
 
@@ -63,9 +65,14 @@ export class Controls {
   }
 
   /** A line for people; the same line again is not announced again. */
-  say(text: string, wrong = false): void {
+  say(text: string): void {
     if (this.#state.textContent !== text) this.#state.textContent = text;
-    this.#state.classList.toggle("wrong", wrong);
+  }
+
+  /** What went wrong, until something else is done; nothing: all is well. */
+  warn(text: string): void {
+    this.#wrong.textContent = text;
+    this.#wrong.hidden = !text;
   }
 
   /** A policy that only plays cannot be trained. */
@@ -75,13 +82,14 @@ export class Controls {
   }
 
   #press(): void {
+    this.warn("");
     if (this.#standing.going) this.#orders.pause();
     else if (this.#standing.done) this.#orders.extend();
     else this.#orders.go();
   }
 }
 
-const TITLES: Record<string, string> = { return: "Return", steps: "Steps", speed: "Steps/s", episodes: "Episodes", length: "Episode length", busy: "Time learning" };
+const TITLES: Record<string, string> = { return: "Return", steps: "Steps", speed: "Steps/s", episodes: "Episodes", length: "Length", busy: "Time learning" };
 const STATES = {
   training: "Training in a worker of this page; agents act with the policy as it is now.",
   finished: "The run has reached its goal or has all its steps. “Train on” goes on for as many again.",
