@@ -68,13 +68,13 @@ export class Chart {
   #build(): void {
     this.#plot?.destroy();
     const font = "12px system-ui, sans-serif", grid = { stroke: color("--line"), width: 1 }, ticks = { show: false };
-    const values = (_: uPlot, all: number[]) => all.map(short), axis = { stroke: color("--muted"), font, grid, ticks, values };
+    const axis = { stroke: color("--muted"), font, grid, ticks };
     const series: uPlot.Series[] = [
       { label: "steps", value: (_, x) => (x === null ? "–" : short(x)) },
       { label: this.#metric.value, stroke: color("--accent"), width: 2, fill: color("--accent", 12), fillTo: (plot) => plot.scales.y!.min ?? 0, points: { show: false }, value: (_, x) => (x === null ? "–" : short(x)) },
       { label: "goal", stroke: color("--good"), width: 1.5, dash: [6, 5], points: { show: false }, value: (_, x) => (x === null ? "–" : short(x)) },
     ];
-    const options = { ...this.#size, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 52 }], series, legend: { show: false }, cursor: { y: false } };
+    const options = { ...this.#size, scales: { x: { time: false } }, axes: [{ ...axis, values: (_: uPlot, all: number[]) => all.map(short) }, { ...axis, size: 52 }], series, legend: { show: false }, cursor: { y: false } };
     this.#plot = new uPlot(options, this.#data, this.#box);
     this.#describe();
   }
