@@ -9,7 +9,6 @@ const TELL = 50; // milliseconds between two reports of progress
 /** A run in slices, and the agents that are seen with its policy. */
 export class Training {
   going = false;
-  #busy = 0;
   #points: Point[] = [];
   #told = 0;
   #agents: Agents | undefined;
@@ -20,6 +19,8 @@ export class Training {
     readonly run: Run,
     readonly module: Kind,
     readonly tell: (report: Report) => void,
+    /** Seconds spent in updates, of the run that this one continues too. */
+    public busy = 0,
   ) {
     this.#next.port1.onmessage = () => this.#slice();
   }
@@ -63,8 +64,8 @@ export class Training {
 
   #update(): void {
     const begin = performance.now(), metrics = this.run.update();
-    this.#busy += (performance.now() - begin) / 1000;
-    this.#points.push({ steps: this.run.steps, busy: this.#busy, metrics });
+    this.busy += (performance.now() - begin) / 1000;
+    this.#points.push({ steps: this.run.steps, busy: this.busy, metrics });
     this.#learnt = true;
   }
 

@@ -46,9 +46,9 @@ const handlers: Handlers = {
   pause: () => training?.pause(),
   step: () => now().step(),
   async extend() {
-    const { run, module } = now(), timesteps = run.steps + run.settings.train.timesteps;
+    const { busy, module, run } = now(), timesteps = run.steps + run.settings.train.timesteps;
     const files = await run.checkpoint();
-    begin(new Training(await of(module).resume(files, { train: { timesteps, stop_return: null } }), module, tell), true);
+    begin(new Training(await of(module).resume(files, { train: { timesteps, stop_return: null } }), module, tell, busy), true);
   },
   async watch({ numEnvs, stochastic }) {
     if (guest) visitor = await guest(numEnvs, stochastic);

@@ -120,6 +120,23 @@ def test_a_checkpoint_goes_to_python_and_comes_back(page, tmp_path):
     expect(page.locator("[data-number=steps] output")).to_have_text(f"{3 * UPDATE:,}")
 
 
+def test_a_checkpoint_is_dropped_on_the_page(page, tmp_path):
+    told = puffer("train", "cartpole", "--timesteps", "4096", "--out", str(tmp_path))
+    zipped = tmp_path / "run.zip"
+    with zipfile.ZipFile(zipped, "w") as out:  # a whole run folder
+        for path in sorted(Path(told["run_dir"]).rglob("*")):
+            out.write(path, path.relative_to(tmp_path))
+    page.evaluate(
+        """bytes => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], "run.zip"));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+        }""",
+        list(zipped.read_bytes()),
+    )
+    expect(page.get_by_text("A checkpoint after 4096 steps")).to_be_visible()
+
+
 def test_what_cannot_go_on_learning_here_plays(page, tmp_path):
     told = puffer("train", "cartpole", "--timesteps", "2048", "--ppo.prioritize", "0.5", "--out", str(tmp_path))
     page.set_input_files("#file", sorted(Path(told["checkpoint"]).iterdir()))
@@ -228,6 +245,15 @@ def test_vectors_against_scalars(page):
     page.select_option("#module", "scalar")
     page.click("#step")
     expect(page.locator("[data-number=steps] output")).to_have_text(f"{UPDATE:,}")
+
+
+def test_a_browser_without_vectors_trains_all_the_same(opened):
+    page = opened(without="puffer.wasm")
+    assert page.eval_on_selector_all("#module option", "options => options.map(one => one.value)") == ["scalar"]
+    page.click("#step")
+    expect(page.locator("[data-number=steps] output")).to_have_text(f"{UPDATE:,}")
+    page.get_by_role("tab", name="SIMD").click()
+    expect(page.get_by_role("button", name="Compare")).to_be_disabled()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

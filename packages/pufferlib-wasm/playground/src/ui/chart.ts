@@ -1,7 +1,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { Point } from "../protocol.js";
-import { choice, el, short } from "./dom.js";
+import { choice, el, short, whole } from "./dom.js";
 import { color, onTheme } from "./theme.js";
 
 const FIRST = "episode/return_mean";
@@ -13,6 +13,7 @@ export class Chart {
   #points: Point[] = [];
   #goal: number | null = null;
   #metric: HTMLSelectElement;
+  #readout = el("output", { class: "readout" });
   #empty = el("p", { class: "hint empty" }, "The curve begins with the first update.");
   #box = el("div", { class: "plot", role: "img" }, this.#empty);
   #plot: uPlot | undefined;
@@ -20,7 +21,7 @@ export class Chart {
 
   constructor() {
     this.#metric = choice({ id: "metric", onchange: () => this.#build() }, [[FIRST, "episode/return_mean"]]);
-    const head = el("div", { class: "row" }, el("h2", {}, "Curve"), el("label", { class: "inline" }, "of ", this.#metric));
+    const head = el("div", { class: "row" }, el("h2", {}, "Curve"), this.#readout, el("label", { class: "inline" }, "of ", this.#metric));
     this.element = el("section", { class: "card chart", "aria-label": "Curve" }, head, this.#box);
     onTheme(() => this.#build());
     new ResizeObserver(() => this.#plot?.setSize(this.#size)).observe(this.#box);
@@ -69,14 +70,30 @@ export class Chart {
     this.#plot?.destroy();
     const font = "12px system-ui, sans-serif", grid = { stroke: color("--line"), width: 1 }, ticks = { show: false };
     const axis = { stroke: color("--muted"), font, grid, ticks };
+    const points = { show: false };
     const series: uPlot.Series[] = [
-      { label: "steps", value: (_, x) => (x === null ? "–" : short(x)) },
-      { label: this.#metric.value, stroke: color("--accent"), width: 2, fill: color("--accent", 12), fillTo: (plot) => plot.scales.y!.min ?? 0, points: { show: false }, value: (_, x) => (x === null ? "–" : short(x)) },
-      { label: "goal", stroke: color("--good"), width: 1.5, dash: [6, 5], points: { show: false }, value: (_, x) => (x === null ? "–" : short(x)) },
+      {},
+      { stroke: color("--accent"), width: 2, fill: color("--accent", 12), fillTo: (plot) => plot.scales.y!.min ?? 0, points },
+      { stroke: color("--good"), width: 1.5, dash: [6, 5], points },
     ];
-    const options = { ...this.#size, scales: { x: { time: false } }, axes: [{ ...axis, values: (_: uPlot, all: number[]) => all.map(short) }, { ...axis, size: 52 }], series, legend: { show: false }, cursor: { y: false } };
+    const steps = { ...axis, values: (_: uPlot, all: number[]) => all.map(short) };
+    const options: uPlot.Options = {
+      ...this.#size,
+      scales: { x: { time: false } },
+      axes: [steps, { ...axis, size: 52 }],
+      series,
+      legend: { show: false },
+      cursor: { y: false },
+      hooks: { setCursor: [({ cursor }) => this.#read(cursor.idx ?? null)] },
+    };
     this.#plot = new uPlot(options, this.#data, this.#box);
     this.#describe();
+  }
+
+  /** The numbers under the pointer. */
+  #read(index: number | null): void {
+    const y = index === null ? null : this.#data[1][index];
+    this.#readout.textContent = y == null ? "" : `${short(y)} after ${whole(this.#points[index!]!.steps)} steps`;
   }
 
   #describe(): void {

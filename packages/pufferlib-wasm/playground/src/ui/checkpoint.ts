@@ -80,8 +80,10 @@ export class Checkpoint {
     window.addEventListener("dragleave", (event) => over(event, false));
     window.addEventListener("drop", (event) => {
       over(event, false);
-      const entries = [...(event.dataTransfer?.items ?? [])].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-      void Promise.all(entries.map(within)).then((files) => this.load(files.flat()));
+      // Only now: what was dropped is there no more once this listener has ended.
+      const items = [...(event.dataTransfer?.items ?? [])].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+      const found = items.map((item) => (item instanceof File ? opened(item, item.name).then((file) => [file]) : item ? within(item) : []));
+      void Promise.all(found).then((files) => this.load(files.flat()));
     });
   }
 }
