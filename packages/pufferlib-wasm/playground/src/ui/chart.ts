@@ -73,7 +73,7 @@ export class Chart {
     const points = { show: false };
     const series: uPlot.Series[] = [
       {},
-      { stroke: color("--accent"), width: 2, fill: color("--accent", 12), fillTo: (plot) => plot.scales.y!.min ?? 0, points },
+      { stroke: color("--accent"), width: 2, fill: color("--accent", 12), fillTo: (plot) => plot.scales.y!.min ?? 0, points: { show: (plot) => plot.data[0].length < 10 } },
       { stroke: color("--good"), width: 1.5, dash: [6, 5], points },
     ];
     const steps = { ...axis, values: (_: uPlot, all: number[]) => all.map(short) };
