@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pufferlib_core import load_checkpoint, save_checkpoint, train
+from hypothesis import given
+from hypothesis import strategies as st
+from pufferlib_core import evaluate, load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
+from pufferlib_core.native import ffi, lib
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_embedded import closed_loop, targets
 from pufferlib_embedded import export as exporting
-from pufferlib_embedded import targets
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
 
@@ -60,6 +65,12 @@ SPECS = {
 }
 
 
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory):
+    """A model of each kind of policy."""
+    return [Model(saved(tmp_path_factory.mktemp("kinds"), spec)) for spec in SPECS.values()]
+
+
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_every_kind_of_policy_repeats_its_golden_vectors(tmp_path, spec):
     path = saved(tmp_path, spec)
@@ -76,6 +87,51 @@ def test_macs_are_counted_by_hand(tmp_path):
     assert Model(saved(tmp_path / "a", SPECS["gru"])).macs == 5 * 12 + 27 * 12 + 27 * 9 + 9 * 3
     conv = 4 * 3 * (4 * 2 * 9) + 2 * 1 * (3 * 4 * 4)  # 6x5 -> 4x3, then 2x1
     assert Model(saved(tmp_path / "b", SPECS["image"])).macs == conv + 6 * 12 + 12 * 3
+
+
+@pytest.mark.parametrize("kind", ["both, separate lstm", "gru", "image"])
+def test_slices_do_the_work_that_the_model_counts(tmp_path, kind):
+    model = Model(saved(tmp_path, SPECS[kind]))
+    obs, scratch = np.full(model.spec.tree.width, 3, model.spec.tree.feature_dtype), np.empty(model.scratch, np.float32)
+    carry, heads, at = np.zeros(max(1, model.carry), np.float32), np.empty(model.spec.logits, np.float32), ffi.new("int32_t *")
+    handed_on, *buffers = (ffi.from_buffer("float[]", array) for array in (carry, scratch, heads))
+    given = [handed_on if model.carry else ffi.NULL, *buffers]
+    for budget in (1, 40, model.dearest, model.work // 4, model.work):
+        wanted, left = 1, budget
+        for cost in (cost for count, cost in model.units for _ in range(count)):
+            if left < cost and left < budget:
+                wanted, left = wanted + 1, budget
+            left -= cost
+        assert lib.puf_lean_begin(model.lean, ffi.from_buffer(obs), buffers[0], at) == lib.PUF_OK
+        calls = 1
+        while lib.puf_lean_continue(model.lean, budget, at, *given) == lib.PUF_LEAN_BUSY:
+            calls += 1
+        assert (calls, at[0]) == (wanted, 0)
+    assert calls == 1  # the budget of a whole step is model.work
+    assert max(cost for _, cost in model.units) == model.dearest
+
+
+@given(budgets=st.lists(st.integers(1, 3000), min_size=1, max_size=40), dropped=st.integers(0, 60), rows=st.integers(1, 4))
+def test_slices_give_the_bits_of_the_whole_whatever_the_budgets(policies, budgets, dropped, rows):
+    for model in policies:
+        rng, at = np.random.default_rng(rows), ffi.new("int32_t *")
+        whole, sliced = np.zeros((2, model.carry), np.float32)
+        scratch, heads = np.empty(model.scratch, np.float32), np.empty(model.spec.logits, np.float32)
+        handed_on = ffi.from_buffer("float[]", sliced) if model.carry else ffi.NULL
+        buffers = handed_on, ffi.from_buffer("float[]", scratch), ffi.from_buffer("float[]", heads)
+        for _ in range(rows):
+            obs, other = rng.integers(0, 9, (2, model.spec.tree.width)).astype(model.spec.tree.feature_dtype)
+            lib.puf_lean_begin(model.lean, ffi.from_buffer(other), buffers[1], at)
+            for _ in range(dropped):
+                if lib.puf_lean_continue(model.lean, 1, at, *buffers) == lib.PUF_OK:
+                    sliced[:] = whole  # that one came to its end
+                    break
+            lib.puf_lean_begin(model.lean, ffi.from_buffer(obs), buffers[1], at)
+            spent = itertools.cycle(budgets)
+            while lib.puf_lean_continue(model.lean, next(spent), at, *buffers) == lib.PUF_LEAN_BUSY:
+                pass
+            assert heads.tobytes() == model.act(obs, whole)[0].tobytes()
+            assert sliced.tobytes() == whole.tobytes()
 
 
 def test_the_model_acts_like_the_native_back_end(cartpole):
@@ -110,11 +166,35 @@ def test_a_fault_in_the_exported_c_is_found(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("env", "config"), [("cartpole", {"cartpole.max_steps": 77}), ("pendulum", {})])
+def test_an_episode_with_the_environment_is_that_of_the_host(tmp_path, env, config):
+    options = {"train.timesteps": 4096, "policy.hidden": [8], "train.num_envs": 16, "ppo.horizon": 64} | config
+    path = train(env, options=options, out=str(tmp_path / "runs"), seed=1).checkpoint
+    report = export(path, tmp_path / "out", closed_loop=True)
+    wanted = evaluate(env, path, episodes=1)["episode_length_mean"] if env == "pendulum" else report["episode"]["length"]
+    assert report["episode"]["length"] == wanted <= 200
+    text = (tmp_path / "out/test/closed_loop.c").read_text()
+    name = ".gravity = "
+    assert name in text
+    (tmp_path / "out/test/closed_loop.c").write_text(text.replace(name, f"{name}5.0f * "))  # a slightly heavier world
+    (tmp_path / "work").mkdir()
+    build = targets.Build(targets.TARGETS["host"], tmp_path / "out", tmp_path / "work")
+    build.objects()
+    with pytest.raises(RunError, match=r"same_return 0" if env == "pendulum" else r"status 1"):
+        build.test("test/closed_loop.c", f"test/env/{env}.c", include="test/env")
+
+
+def test_closed_loop_takes_environments_in_c(tmp_path, cartpole, monkeypatch):
+    monkeypatch.setattr(closed_loop.pufferlib_envs, "source_dir", lambda: str(tmp_path))
+    with pytest.raises(ConfigError, match="and cartpole is none: leave the flag out"):
+        export(cartpole, tmp_path / "out", closed_loop=True)
+
+
 def test_an_interrupt_leaves_nothing_half(tmp_path, cartpole, monkeypatch):
     export(cartpole, tmp_path / "out", unverified=True)
     before = folder_bytes(tmp_path)
 
-    def interrupt(self):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(targets.Build, "test", interrupt)
@@ -158,6 +238,8 @@ def test_refusals(tmp_path, cartpole, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(RunError, match=r"arm-none-eabi-gcc.*apt-get install.*--unverified"):
         export(cartpole, tmp_path / "out", target="cortex-m0")
+    with pytest.raises(RunError, match=r"riscv64-unknown-elf-gcc, .*qemu-system-riscv32 is not installed.* picolibc"):
+        export(cartpole, tmp_path / "out", target="rv32")
     assert not (tmp_path / "out").exists()
 
 
@@ -173,9 +255,49 @@ def test_too_large_says_by_how_much(tmp_path):
 
 def test_the_folder_builds_by_cmake(tmp_path, cartpole):
     export(cartpole, tmp_path / "out", unverified=True)
-    for command in (["cmake", "-B", "build", "-S", "out"], ["cmake", "--build", "build"], ["build/test_policy"]):
+    for command in (
+        ["cmake", "-B", "build", "-S", "out"],
+        ["cmake", "--build", "build"],
+        ["build/test_policy"],
+        ["build/slices"],
+    ):
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     json.loads((tmp_path / "out/library.json").read_text())
+
+
+CONTROL = """
+#include "control.h"
+int main(void) {
+    static control body;
+    static policy_state whole;
+    policy_action wanted;
+    float obs[POLICY_OBS] = {0.1f, -0.2f, 0.03f, 0.4f};
+    int slices = 1;
+    control_init(&body);
+    control_begin(&body, obs);
+    (void)control_work(&body);
+    obs[0] = -0.7f;
+    control_begin(&body, obs); /* in the middle of a step: that is dropped */
+    for (; !control_work(&body); slices++) { obs[0] = 9.0f; /* nobody reads it any more */ }
+    obs[0] = -0.7f;
+    policy_reset(&whole);
+    if (policy_step(&whole, obs, &wanted) != POLICY_OK || wanted.choice[0] != body.action.choice[0]) { return 1; }
+    for (int i = 0; i < POLICY_HEADS; i++) { if (whole.heads[i] != body.state.heads[i]) { return 2; } }
+    if (slices < 8 || body.missed != 1 || body.faults != 0 || control_work(&body)) { return 3; }
+    obs[0] = 1e30f * 1e30f;
+    control_begin(&body, obs);
+    return (body.faults == 1 && !body.busy) ? 0 : 4;
+}
+"""
+
+
+def test_the_example_of_boards_acts_in_slices(tmp_path, cartpole):
+    export(cartpole, tmp_path / "out", unverified=True)
+    (tmp_path / "main.c").write_text(CONTROL)
+    boards = Path(__file__).resolve().parent.parent / "examples/boards"
+    build = targets.Build(targets.TARGETS["host"], tmp_path / "out", tmp_path)
+    build.objects()
+    assert build.test(str(tmp_path / "main.c"), str(boards / "control.c"), include=str(boards)) == {}
 
 
 def test_the_command(tmp_path, cartpole, capsys):

@@ -13,18 +13,27 @@ from pufferlib_core.checkpoint.files import TEMPORARY
 from pufferlib_core.errors import ConfigError, RunError, UnknownName
 
 from pufferlib_embedded import emit
+from pufferlib_embedded.closed_loop import FOLDER, Episode, episode, files
+from pufferlib_embedded.closed_loop import words as loop_words
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
-from pufferlib_embedded.sources import core_files, licence
+from pufferlib_embedded.sources import TEMPLATES, core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
+TESTS = ("test_policy.c", "footprint.c", "golden.h", "report.h", "port.h", "port_host.c", "port_device.h", "port_device.c",
+         "port_cortex_m.c", "port_rv32.c", "device.ld")  # fmt: skip
 GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
 
 def export(
-    checkpoint: str | Path, out: str | Path, *, target: str = "host", force: bool = False, unverified: bool = False
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    target: str = "host",
+    force: bool = False,
+    unverified: bool = False,
+    closed_loop: bool = False,
 ) -> dict[str, Any]:
     """Writes the policy of a checkpoint as C, proven on the target, or nothing.
 
@@ -34,6 +43,7 @@ def export(
         target: of `TARGETS`.
         force: replace the folder if it exists.
         unverified: only write; nothing is compiled, run or measured.
+        closed_loop: also write the environment, and run an episode with it on the target.
 
     Returns:
         The object of `puffer export c --json`, which is the folder's `report.json` and its place.
@@ -56,18 +66,19 @@ def export(
         tools(device)
     model = Model(checkpoint)
     least = 4 * len(model.params)
-    state = 4 * (model.carry + model.spec.logits + model.scratch)
+    state = 4 * (model.carry + model.spec.logits + model.scratch + 1)
     _check_fits(model, device, least, state)
     spare = device.machine_flash - least - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
+    played = episode(model) if closed_loop else None
     try:
         with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
             folder, work = Path(name) / "export", Path(name) / "build"
             work.mkdir()
-            write(folder, model, rows)
+            write(folder, model, rows, played)
             report = _about(model, device, rows, state)
             if not unverified:
-                report |= _proven(model, device, folder, work)
+                report |= _proven(model, device, folder, work, played)
             (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
             _publish(folder, out, Path(name) / "before")
     except OSError as error:
@@ -87,17 +98,20 @@ def _publish(folder: Path, out: Path, before: Path) -> None:
         raise
 
 
-def write(folder: Path, model: Model, rows: Golden) -> None:
+def write(folder: Path, model: Model, rows: Golden, played: Episode | None) -> None:
     """Every file but the report."""
     header, constants = emit.header(model), emit.constants(model)
     words = header | {"compared": emit.compared(model)}
     texts = {f"src/{name}": text for name, text in core_files().items()}
     texts |= {"src/policy.h": _filled("policy.h", header), "src/policy.c": _filled("policy.c", header | constants)}
-    for name in ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_cortex_m.c", "cortex_m.ld"):
+    for name in TESTS:
         texts[f"test/{name}"] = _filled(name, words)
+    texts["examples/slices.c"] = _filled("slices.c", words)
     for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
         texts[name] = _filled(name, words)
     texts |= {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
+    if played is not None:
+        texts |= files(played.spec.name) | {"test/closed_loop.c": _filled("closed_loop.c", words | loop_words(played))}
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +136,8 @@ def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, 
         "weights_bytes": 4 * len(model.params),
         "state_bytes": state,
         "macs": model.macs,
+        "work": model.work,
+        "work_unit": model.dearest,
         "cycles_estimated": model.macs * device.mac_cycles or None,
         "golden_rows": len(rows.obs),
         "difference_from_formulas": rows.difference,
@@ -129,7 +145,7 @@ def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, 
     }
 
 
-def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str, Any]:
+def _proven(model: Model, device: Target, folder: Path, work: Path, played: Episode | None) -> dict[str, Any]:
     """Compiles and runs; what was measured.
 
     Raises:
@@ -142,11 +158,16 @@ def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str,
         flash, ram = build.footprint()
         _check_fits(model, device, flash, ram)
         found |= {"flash_bytes": flash, "ram_static_bytes": ram}
-    said = build.test()
+    build.test("examples/slices.c")
+    said = build.test("test/test_policy.c", "test/golden.c")
     if device.machine:
         _check_fits(model, device, flash, ram + said["stack"])
         found |= {"ram_stack_bytes": said["stack"], "ram_bytes": ram + said["stack"]}
         found["instructions_measured"] = said["instructions"] or None
+        found |= {name: said[name] or None for name in ("begin_instructions", "slices", "slice_budget", "slice_instructions")}
+    if played is not None:
+        build.test("test/closed_loop.c", f"{FOLDER}/{played.spec.name}.c", include=FOLDER)
+        found["episode"] = {"env": played.spec.name, "length": played.length, "return": played.returned}
     return found | {"golden_worst": said["worst_1e-9"] * 1e-9, "verified": True, **build.versions()}
 
 

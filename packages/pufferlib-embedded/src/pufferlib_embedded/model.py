@@ -37,14 +37,14 @@ class Model:
             tensors, masked = saved.files["policy"], "action_mask" in saved.files["envs"]
             self.env, self.digest, self.step = (str(saved.manifest[name]) for name in ("env", "digest", "step"))
         _check_supported(self.spec, masked)
-        self.tensors = tensors
+        self.tensors, self.checkpoint = tensors, saved
         self.read = self.spec.preprocessing(_moments(self.spec, tensors))
         self.net = c_net(self.spec)
         self.params = join_params(self.spec, tensors)[: lib.puf_lean_params(self.net)]
         self.low, self.high = _bounds(self.spec)
         self.carry, self.scratch = int(lib.puf_lean_carry(self.net)), int(lib.puf_lean_scratch(self.net))
         self._kept: list[Any] = []
-        self._lean = self._struct()
+        self.lean = self._struct()
 
     def _struct(self) -> Any:
         lean = ffi.new("puf_lean *")
@@ -74,6 +74,30 @@ class Model:
                 total += tensor.size * self._places(tensor.name)
         return total
 
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """How many units of work each layer has, and what one costs: see `puf_lean_continue` in lean.h."""
+        activation, net, found = int(lib.PUF_LEAN_TANH), self.net, []
+        gates, activations = (4, 5) if net.core == lib.PUF_LSTM else (3, 3)
+        for tensor in self.exported:
+            rows, inputs = tensor.shape[0], tensor.size // tensor.shape[0]
+            if tensor.name.endswith(".core.input"):
+                found.append((net.core_size, gates * (inputs + net.core_size) + activations * activation))
+            elif len(tensor.shape) > 1 and not tensor.name.endswith(".core.state"):
+                is_head = tensor.name == "policy.weight"
+                found.append((rows * self._places(tensor.name), inputs + (0 if is_head else activation)))
+        return [(e.size, 1) for e in net.encoder[0 : net.encoders] if not e.layers] + found
+
+    @property
+    def work(self) -> int:
+        """Of one step, in what budgets of slices are counted."""
+        return sum(count * cost for count, cost in self.units)
+
+    @property
+    def dearest(self) -> int:
+        """The work of the dearest unit, which a slice does not divide."""
+        return max(cost for _, cost in self.units)
+
     def _places(self, name: str) -> int:
         """How often a step reads each weight of a tensor: once, but for convolutions."""
         _, _, rest = name.partition(".encoder.")
@@ -98,9 +122,9 @@ class Model:
         heads, scratch = np.empty(self.spec.logits, np.float32), np.empty(self.scratch, np.float32)
         handed_on = ffi.from_buffer("float[]", carry) if self.carry else ffi.NULL
         buffers = (ffi.from_buffer("float[]", array) for array in (scratch, heads))
-        check(lib.puf_lean_heads(self._lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
+        check(lib.puf_lean_heads(self.lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
         words = np.empty(len(self.spec.nvec) + self.spec.numbers, np.int32)
-        check(lib.puf_lean_action(self._lean, ffi.from_buffer("float[]", heads), ffi.from_buffer(words)), "action")
+        check(lib.puf_lean_action(self.lean, ffi.from_buffer("float[]", heads), ffi.from_buffer(words)), "action")
         return heads, words[: len(self.spec.nvec)], words[len(self.spec.nvec) :].view(np.float32)
 
     def reference(self) -> PlainPolicy:

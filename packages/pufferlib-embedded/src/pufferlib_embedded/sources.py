@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib.metadata import files
 from pathlib import Path
 
 from pufferlib_core import include_dir, source_dir
 
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 ROOTS = ("lean.c", "shape.c")  # link with each other and nothing else; `targets.Build.objects` proves it at each export
+CORE_HEADER = r'#include "(puffer/\w+\.h)"'
 HEADER = "/* From the C core of pufferlib, MIT licence: see LICENSE. */\n"
 
 
 def core_files() -> dict[str, str]:
     """Texts by their path below `src`: the roots, and every header that they include, however indirectly."""
+    found = {name: _text(Path(source_dir()) / name) for name in ROOTS}
+    return dict(sorted((found | headers(found.values())).items()))
+
+
+def headers(texts: Iterable[str]) -> dict[str, str]:
+    """Headers of the core that these texts include, however indirectly."""
     found: dict[str, str] = {}
-    wanted = [(name, Path(source_dir()) / name) for name in ROOTS]
+    for first in {header for text in texts for header in re.findall(CORE_HEADER, text)}:
+        found |= included(Path(include_dir()), first, CORE_HEADER)
+    return found
+
+
+def included(folder: Path, first: str, pattern: str) -> dict[str, str]:
+    """Texts by their path in a folder: a file, and all that it includes, however indirectly, by lines of the pattern."""
+    found: dict[str, str] = {}
+    wanted = [first]
     while wanted:
-        name, path = wanted.pop()
-        if name not in found:
-            found[name] = HEADER + path.read_text()
-            included = re.findall(r'#include "(puffer/\w+\.h)"', found[name])
-            wanted += [(header, Path(include_dir()) / header) for header in included]
-    return dict(sorted(found.items()))
+        path = wanted.pop()
+        if path not in found:
+            found[path] = _text(folder / path)
+            wanted += re.findall(pattern, found[path])
+    return found
+
+
+def _text(path: Path) -> str:
+    return HEADER + path.read_text()
 
 
 def licence() -> str:
