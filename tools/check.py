@@ -133,6 +133,13 @@ def gates(seeds: int) -> list[Gate]:
             closing=True,
             after=("install",),
         ),
+        Gate(
+            name="playground",
+            about="the page that trains, in headless Chromium",
+            command=tool("check_playground"),
+            closing=True,
+            after=("wasm",),  # which builds the modules
+        ),
         Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
         Gate(
             name="portability",

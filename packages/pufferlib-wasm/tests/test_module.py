@@ -43,6 +43,13 @@ def test_catalogue_tells_every_setting_and_where_it_lies():
     }  # fmt: skip
 
 
+def test_catalogue_tells_how_a_person_plays():
+    told = {name: env["keys"] for name, env in catalogue.catalogue(NAMES)["environments"].items()}
+    assert told["cartpole"] == {"actions": {"left": 0, "right": 1}, "idle": None}
+    assert told["pendulum"] == {"actions": {"left": 2.0, "right": -2.0}, "idle": 0.0}
+    assert list(told["bandit"]["actions"]) == list("0123456789")  # no keys of its own: a digit for each arm
+
+
 def test_fields_of_a_run_are_settings():
     said = catalogue.catalogue([])
     for section in ("policy", "ppo"):

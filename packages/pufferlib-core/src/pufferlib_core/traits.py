@@ -160,6 +160,13 @@ class EnvSpec:
         return 0 if not self.masks or isinstance(self.action_space, Box) else sum(self.action_space.nvec)
 
     @property
+    def playing_keys(self) -> Keys | None:
+        """What a person plays with: its own keys, or a digit for each of up to ten choices; None: it cannot be played so."""
+        if self.keys is None and isinstance(self.action_space, Discrete):
+            return Keys({str(k): k for k in range(min(10, self.action_space.n))})
+        return self.keys
+
+    @property
     def spaces(self) -> tuple[Space, Space]:
         """Observation and action space."""
         return self.obs_space, self.action_space

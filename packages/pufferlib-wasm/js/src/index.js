@@ -4,7 +4,7 @@ import { PufferError } from "./errors.js";
 import { Instance } from "./instance.js";
 import { Player } from "./player.js";
 import { Run } from "./run.js";
-import { environment, resolve, section } from "./settings.js";
+import { environment, possible, resolve, section } from "./settings.js";
 import { Vec } from "./vec.js";
 
 export { PufferError, Player, Run, Vec };
@@ -20,6 +20,8 @@ export { PufferError, Player, Run, Vec };
  * @typedef {{ plain: Source, threads: Source }} Sources `puffer.wasm` and `puffer-threads.wasm`; the one that is used is fetched
  * @typedef {{ threads?: number, worker?: import("./crew.js").MakeWorker }} LoadOptions `threads`: with the one that calls; `worker`: makes
  *   a Worker of `crew-worker.js`, where the package's own way does not suit a bundler
+ * @typedef {import("./instance.js").Catalogue} Catalogue
+ * @typedef {import("./instance.js").Option} Option
  */
 
 const SECTION = "puffer";
@@ -53,6 +55,14 @@ export class Puffer {
   /** Names of the environments. */
   get environments() {
     return Object.keys(this.catalogue.environments);
+  }
+
+  /**
+   * What may be chosen for a run of an environment: options by section, `start` is what each is when left out.
+   * @param {string} env
+   */
+  options(env) {
+    return possible(this.catalogue, env);
   }
 
   /** Threads that share the work of a run, with the one that calls. */

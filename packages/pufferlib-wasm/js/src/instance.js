@@ -6,7 +6,8 @@ import { PufferError } from "./errors.js";
  *   choices?: string[] }} Option
  * @typedef {{ size: number, fields: Record<string, [number, string, number]> }} Layout offset, kind and count of each field
  * @typedef {{ index: number, section: string, description: string, options: Record<string, Option>, struct: Layout, preset: any,
- *   obs_space: import("./spaces.js").Box, action_space: import("./spaces.js").Space, space_options: string[] }} Environment
+ *   obs_space: import("./spaces.js").Box, action_space: import("./spaces.js").Space, space_options: string[],
+ *   keys: { actions: Record<string, number>, idle: number | null } | null }} Environment
  * @typedef {{ initial: number, maximum: number, stack: number }} Shared bytes of memory that threads share, and of a worker's stack in it
  * @typedef {{ version: number, memory: Shared | null, sections: Record<string, Record<string, Option>>, convolutions: Record<string, number[][]>,
  *   structs: Record<string, Layout>,

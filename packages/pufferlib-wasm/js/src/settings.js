@@ -10,6 +10,8 @@ import { PufferError } from "./errors.js";
  * @typedef {import("./instance.js").Catalogue} Catalogue
  */
 
+/** Options of `train` that a run here heeds; the others speak of threads, processes and files. */
+const HEEDED = ["timesteps", "num_envs", "stop_return"];
 const TOP = ["env", "algorithm", "backend", "seed", "out"];
 
 /**
@@ -113,6 +115,23 @@ export function resolve(catalogue, given) {
   result[own] = section(env.options, own, given[own]);
   checkTogether(result);
   return result;
+}
+
+/**
+ * The options that may be chosen here for a run of an environment, by section; `start` is what each is when left out.
+ * @param {Catalogue} catalogue
+ * @param {string} name
+ * @returns {Record<string, Record<string, Option & { start: any }>>}
+ */
+export function possible(catalogue, name) {
+  const env = environment(catalogue, name), { sections, structs } = catalogue;
+  return Object.fromEntries(
+    Object.entries({ ...sections, [name]: env.options }).map(([part, options]) => {
+      const fields = part === name ? env.struct.fields : structs[`puf_web_${part}_config`]?.fields;
+      const known = Object.entries(options).filter(([option]) => (fields ? option in fields : HEEDED.includes(option)));
+      return [part, Object.fromEntries(known.map(([option, said]) => [option, { ...said, start: env.preset[part]?.[option] ?? said.default }]))];
+    }),
+  );
 }
 
 /** @param {Resolved} settings */

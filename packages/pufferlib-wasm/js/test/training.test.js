@@ -170,3 +170,15 @@ test("minibatches by priority take the random numbers of NumPy", () => {
   // numpy.random.default_rng([(7 << 32) + 5, 6 << 48, 3]).random(4)
   assert.deepEqual(Array.from({ length: 4 }, random), [0.10409085272559504, 0.6727493844817589, 0.0766713446895807, 0.9898302818685514]);
 });
+
+test("what may be chosen is told, and may be chosen", async () => {
+  const puffer = await module();
+  const { train, ppo, policy, cartpole: own } = puffer.options("cartpole");
+  assert.deepEqual(Object.keys(train).sort(), ["num_envs", "stop_return", "timesteps"]);
+  assert.deepEqual([ppo.learning_rate.start, ppo.learning_rate.default, own.length.start], [0.006, 0.0003, 0.5]);
+  assert.equal("squash" in policy, false); // not possible in WebAssembly
+  for (const env of puffer.environments) {
+    const starts = Object.entries(puffer.options(env)).map(([part, options]) => [part, Object.fromEntries(Object.entries(options).map(([name, { start }]) => [name, start]))]);
+    assert.equal(puffer.train({ env, ...Object.fromEntries(starts) }).done, false);
+  }
+});

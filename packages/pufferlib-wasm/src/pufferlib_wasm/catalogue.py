@@ -19,7 +19,7 @@ from pufferlib_core.loops.settings import TrainConfig
 from pufferlib_core.native import ffi as core
 from pufferlib_core.policies import PolicyConfig
 from pufferlib_core.spaces import Box, Discrete, MultiDiscrete
-from pufferlib_core.traits import EnvSpec
+from pufferlib_core.traits import EnvSpec, Keys
 from pufferlib_core.vector import env_spec
 
 VERSION = 2
@@ -98,6 +98,7 @@ def _environment(name: str) -> dict[str, Any]:
         "obs_space": obs.to_json(),
         "action_space": action.to_json(),
         "space_options": [] if spec.config is None else _space_options(spec),
+        "keys": _keys(spec.playing_keys),
     }
 
 
@@ -142,6 +143,11 @@ def _alike(one: EnvSpec, other: EnvSpec) -> bool:
 def _bounds(space: Any) -> tuple[set[tuple[float, float]], int]:
     """The different bounds of a Box, and its number of axes."""
     return set(zip(space.low, space.high, strict=True)), len(space.shape)
+
+
+def _keys(keys: Keys | None) -> dict[str, Any] | None:
+    """How a person plays: the action of each key, and what happens while none is pressed; None: not by keyboard."""
+    return None if keys is None else {"actions": dict(keys.actions), "idle": keys.idle}
 
 
 def _options(config: Any) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from pufferlib_core.loops.api import opened, policy_of
 from pufferlib_core.loops.evaluate import trained_env
 from pufferlib_core.loops.play import Player
 from pufferlib_core.seeding import STREAM_SAMPLE
-from pufferlib_core.spaces import Discrete, fingerprint, sample_allowed
-from pufferlib_core.traits import EnvSpec, Keys
+from pufferlib_core.spaces import fingerprint, sample_allowed
 from pufferlib_core.vector import env_spec, vectorize
 
 from pufferlib_cli.keyboard import Keyboard
@@ -62,23 +61,12 @@ def play(
     return {"steps": steps, "reward": reward, "episodes": episodes}
 
 
-def keys_of(spec: EnvSpec) -> Keys:
-    """The environment's own keys, or digits for its discrete actions.
-
-    Raises:
-        EnvError: if it cannot be played with keys.
-    """
-    if spec.keys is not None:
-        return spec.keys
-    if not isinstance(spec.action_space, Discrete):
-        raise EnvError(f"{spec.name} has no keys")
-    return Keys({str(k): k for k in range(min(10, spec.action_space.n))})
-
-
 def play_by_hand(env: str, *, steps: int, fps: float, seed: int) -> dict[str, float]:
     """Lets a person play; escape or q (unless the environment uses it) ends the game."""
     spec = env_spec(env)
-    keys = keys_of(spec)
+    keys = spec.playing_keys
+    if keys is None:
+        raise EnvError(f"{spec.name} has no keys")
     vec = vectorize(spec, num_envs=1, threads=1, seed=seed)
     vec.reset()
     reward, episodes, t, ended = 0.0, 0, 0, ""

@@ -1,0 +1,15 @@
+import { defineConfig } from "vite";
+
+/** Pages of the site; another one needs its line here. */
+const PAGES = ["index.html"];
+
+/** What shared memory between workers asks of a server. */
+const headers = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
+
+export default defineConfig({
+  base: "./", // the folder works under any address
+  worker: { format: "es" },
+  build: { target: "es2022", rollupOptions: { input: PAGES } },
+  server: { headers },
+  preview: { headers },
+});
