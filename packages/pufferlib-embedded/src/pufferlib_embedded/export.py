@@ -15,6 +15,7 @@ from pufferlib_core.errors import ConfigError, RunError, UnknownName
 from pufferlib_embedded import emit
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
+from pufferlib_embedded.model8 import Model8
 from pufferlib_embedded.sources import core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
@@ -23,15 +24,21 @@ GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
 
+PRECISIONS = ("float32", "int8")
+
+
 def export(
-    checkpoint: str | Path, out: str | Path, *, target: str = "host", force: bool = False, unverified: bool = False
-) -> dict[str, Any]:
+    checkpoint: str | Path, out: str | Path, *, target: str = "host", precision: str = "float32", calibration_steps: int = 4096,
+    force: bool = False, unverified: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Writes the policy of a checkpoint as C, proven on the target, or nothing.
 
     Args:
         checkpoint: checkpoint or run folder.
         out: the folder, which is made.
         target: of `TARGETS`.
+        precision: of `PRECISIONS`.
+        calibration_steps: with int8, rows in the policy's environment that say how large its numbers become.
         force: replace the folder if it exists.
         unverified: only write; nothing is compiled, run or measured.
 
@@ -45,6 +52,8 @@ def export(
     """
     if target not in TARGETS:
         raise UnknownName("target", target, TARGETS)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
     out, device = Path(out), TARGETS[target]
     if out.exists() and not force:
         raise RunError(f"{out} exists and is not overwritten: choose another name, or --force")
@@ -54,18 +63,16 @@ def export(
         raise RunError(f"{out.absolute().parent}: there is no such folder")
     if not unverified:
         tools(device)
-    model = Model(checkpoint)
-    least = 4 * len(model.params)
-    state = 4 * (model.carry + model.spec.logits + model.scratch)
-    _check_fits(model, device, least, state)
-    spare = device.machine_flash - least - CODE if device.machine else GOLDEN_BYTES
+    model = Model8(checkpoint, calibration_steps) if precision == "int8" else Model(checkpoint)
+    _check_fits(model, device, model.weights_bytes, model.state_bytes)
+    spare = device.machine_flash - model.weights_bytes - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
     try:
         with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
             folder, work = Path(name) / "export", Path(name) / "build"
             work.mkdir()
             write(folder, model, rows)
-            report = _about(model, device, rows, state)
+            report = _about(model, device, rows)
             if not unverified:
                 report |= _proven(model, device, folder, work)
             (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -90,8 +97,15 @@ def _publish(folder: Path, out: Path, before: Path) -> None:
 def write(folder: Path, model: Model, rows: Golden) -> None:
     """Every file but the report."""
     header, constants = emit.header(model), emit.constants(model)
-    words = header | {"compared": emit.compared(model)}
-    texts = {f"src/{name}": text for name, text in core_files().items()}
+    words = header | {
+        "compared": emit.compared(model),
+        "tolerance": emit.number(model.tolerance),
+        "within": f"within {model.tolerance:g} (relative to the largest of its row, or to 1)"
+        if model.tolerance
+        else "the golden one",
+        "sources": " ".join(f"src/{name}" for name in ("policy.c", *model.roots)),
+    }
+    texts = {f"src/{name}": text for name, text in core_files(model.roots).items()}
     texts |= {"src/policy.h": _filled("policy.h", header), "src/policy.c": _filled("policy.c", header | constants)}
     for name in ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_cortex_m.c", "cortex_m.ld"):
         texts[f"test/{name}"] = _filled(name, words)
@@ -110,22 +124,23 @@ def _filled(name: str, words: dict[str, str]) -> str:
     return string.Template(text).safe_substitute(words)
 
 
-def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, Any]:
+def _about(model: Model, device: Target, rows: Golden) -> dict[str, Any]:
     """What is known without a compiler."""
     return {
         "env": model.env,
         "checkpoint": {"step": int(model.step), "sha256": model.digest},
-        "precision": "float32",
+        "precision": model.precision,
         "target": device.name,
         "device": device.about,
         "parameters": len(model.params),
-        "weights_bytes": 4 * len(model.params),
-        "state_bytes": state,
+        "weights_bytes": model.weights_bytes,
+        "state_bytes": model.state_bytes,
         "macs": model.macs,
         "cycles_estimated": model.macs * device.mac_cycles or None,
         "golden_rows": len(rows.obs),
         "difference_from_formulas": rows.difference,
         "verified": False,
+        **({"int8": model.findings} if model.findings else {}),
     }
 
 
@@ -160,8 +175,9 @@ def _check_fits(model: Model, device: Target, flash: int, ram: int) -> None:
         if has and needed > has:
             largest = max(model.exported, key=lambda tensor: tensor.size)
             settings = ["policy.hidden"] + ["policy.core_size"] * bool(model.carry)
+            other = ", or take --precision int8" if model.program is None else ""
             raise ConfigError(
                 f"{device.name} ({device.about}): the policy needs {needed:,} bytes of {kind}, {needed - has:,} too many; "
-                f"its largest tensor is {largest.name} {largest.shape}, {4 * largest.size:,} bytes: train with a smaller "
-                f"{' or '.join(settings)}"
+                f"its largest tensor is {largest.name} {largest.shape}, {model.weight_bytes * largest.size:,} bytes: train "
+                f"with a smaller {' or '.join(settings)}{other}"
             )

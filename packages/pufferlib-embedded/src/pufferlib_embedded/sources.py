@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib.metadata import files
 from pathlib import Path
 
 from pufferlib_core import include_dir, source_dir
 
-ROOTS = ("lean.c", "shape.c")  # link with each other and nothing else; `targets.Build.objects` proves it at each export
 HEADER = "/* From the C core of pufferlib, MIT licence: see LICENSE. */\n"
 
 
-def core_files() -> dict[str, str]:
-    """Texts by their path below `src`: the roots, and every header that they include, however indirectly."""
+def core_files(roots: Iterable[str]) -> dict[str, str]:
+    """Texts by their path below `src`: the roots, and every header that they include, however indirectly.
+
+    Roots link with each other and nothing else; `targets.Build.objects` proves it at each export.
+    """
     found: dict[str, str] = {}
-    wanted = [(name, Path(source_dir()) / name) for name in ROOTS]
+    wanted = [(name, Path(source_dir()) / name) for name in roots]
     while wanted:
         name, path = wanted.pop()
         if name not in found:

@@ -24,7 +24,7 @@ $action} policy_action;
 
 typedef struct {
 $carry    float heads[POLICY_HEADS]; /* of the last step: logits of the choices, then means of the numbers */
-    float scratch[POLICY_SCRATCH];
+    $scratch scratch[POLICY_SCRATCH];
 } policy_state;
 
 /* Where an episode begins. */

@@ -14,6 +14,11 @@
 #include "puffer/net.h"
 
 /* <cdef> */
+enum {
+    PUF_LEAN_TANH = 16, /* multiplications that an activation counts for, of whichever kind */
+    PUF_LEAN_BUSY = 1   /* no fault: the row is not through yet */
+};
+
 typedef struct {
     puf_net net;               /* legal: puf_net_check */
     const float *params;       /* (puf_lean_params) */
