@@ -72,7 +72,7 @@ class Model8(Model):
         if calibration_steps < 1:
             raise ConfigError(f"--calibration-steps {calibration_steps} must be at least 1")
         super().__init__(checkpoint)
-        env = environment(self.saved)
+        env = environment(self.saved, self.spec)
         seen = rollout(self.saved, env, self.spec, rows=calibration_steps, seed=CALIBRATED)
         self.program = quantize(self, seen.rows, seen.cell)
         held_out = rollout(self.saved, env, self.spec, rows=calibration_steps, seed=HELD_OUT)

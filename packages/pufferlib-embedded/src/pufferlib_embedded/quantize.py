@@ -2,7 +2,8 @@
 
 A row of a matrix that reads x_i = step_i (q_i - zero) + offset_i from bytes q_i is kept as
 
-    unit   = max(max_i |w_i step_i| / 127, |start| / 2^30),    start = bias + sum_i w_i offset_i
+    unit   = max(max_i |w_i step_i| / 127, |start| / 2^30, the largest of the matrix / 2^12)
+    start  = bias + sum_i w_i offset_i
     w_q    = round(w_i step_i / unit),    bias_q = round(start / unit) - zero sum_i w_q
 
 so that unit * (bias_q + sum_i w_q q_i) is what the row gives; the multiplier takes it from there to the next unit.
@@ -24,6 +25,7 @@ from pufferlib_embedded.model import Model
 
 UNIT = 2.0**-UNIT_BITS
 FINEST = 20  # bits after the point of heads, at most: differences of logits below 1e-6 mean nothing
+FINER = 2.0**12  # of two rows: a multiplier keeps 18 bits
 CHUNK = 64  # rows that pass through the formulas at once
 
 
@@ -53,15 +55,15 @@ def quantize(model: Model, obs: Array, cell: float) -> Program:
     largest = _largest(model, obs) if relu else []
     for k, (name, weight, bias, window) in enumerate(_layers(model)):
         unit = (largest[k] or 1.0) / 255 if relu else UNIT
-        layers.append((_matrix(name, weight, bias, read, unit), window))
+        layers.append((matrix_of(name, weight, bias, read, unit), window))
         read = _same(unit, -ZERO) if relu else _same(1 / BYTE, 0)
     part, tensors = _tower(model), model.tensors
     core: dict[str, Matrix] = {}
     if model.carry:
         given, kept, bias = (tensors[f"{part}.core.{name}"].astype(np.float64) for name in ("input", "state", "bias"))
-        core["read"] = _matrix(f"{part}.core.input", given, bias, read, UNIT)
+        core["read"] = matrix_of(f"{part}.core.input", given, bias, read, UNIT)
         read = _same(1 / BYTE, 0)
-        core["state"] = _matrix(f"{part}.core.state", kept, np.zeros(len(kept)), read, UNIT)
+        core["state"] = matrix_of(f"{part}.core.state", kept, np.zeros(len(kept)), read, UNIT)
     heads, point = _heads(tensors["policy.weight"].astype(np.float64), tensors["policy.bias"].astype(np.float64), read)
     bits = math.floor(math.log2(WORD / max(2 * cell, 1e-9)))
     return Program(
@@ -130,10 +132,10 @@ def _largest(model: Model, obs: Array) -> list[float]:
     return [float(x) for x in found]
 
 
-def _matrix(name: str, weight: Array, bias: Array, read: Read, unit_out: float) -> Matrix:
+def matrix_of(name: str, weight: Array, bias: Array, read: Read, unit_out: float) -> Matrix:
     """A layer whose sums go on in units of `unit_out`."""
     units, rows, start = _rows(name, weight, bias, read)
-    return _checked(name, rows, start, units, unit_out)
+    return checked(name, rows, start, units, unit_out)
 
 
 def _rows(name: str, weight: Array, bias: Array, read: Read) -> tuple[Array, Array, Array]:
@@ -145,12 +147,12 @@ def _rows(name: str, weight: Array, bias: Array, read: Read) -> tuple[Array, Arr
     scaled = weight * read.step
     start = bias + (weight * read.offset).sum(axis=1)
     units = np.maximum(np.abs(scaled).max(axis=1) / BYTE, np.abs(start) / 2.0**30)
-    units[units == 0] = 1.0
+    units = np.maximum(units, units.max() / FINER) if units.any() else np.ones(len(units))
     rows = np.rint(scaled / units[:, None]).astype(np.int64)
     return units, rows, np.rint(start / units).astype(np.int64) - read.zero * rows.sum(axis=1)
 
 
-def _checked(name: str, rows: Array, bias: Array, units: Array, unit_out: float) -> Matrix:
+def checked(name: str, rows: Array, bias: Array, units: Array, unit_out: float) -> Matrix:
     """With multipliers from the units of rows to the next one; the largest multiplier has 31 bits.
 
     Raises:
@@ -173,7 +175,7 @@ def _heads(weight: Array, bias: Array, read: Read) -> tuple[Matrix, int]:
     units, rows, start = _rows("policy", weight, bias, read)
     reach = float(((np.abs(start) + ZERO * np.abs(rows).sum(axis=1)) * units).max())
     point = min(max(math.floor(math.log2(HEAD / max(reach, 1.0))), 0), FINEST)
-    return _checked("policy", rows, start, units, 2.0**-point), point
+    return checked("policy", rows, start, units, 2.0**-point), point
 
 
 assert FAR * ONE + ONE // 2 < 2**31  # the largest product of a gate fits

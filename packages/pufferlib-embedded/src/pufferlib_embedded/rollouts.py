@@ -16,6 +16,7 @@ from pufferlib_core.native import Array
 from pufferlib_core.ops.distributions import kl
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.seeding import STREAM_EVAL_ENV
+from pufferlib_core.spaces import fingerprint
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import vectorize
 
@@ -38,20 +39,26 @@ class Rollout(NamedTuple):
         return self.obs[self.valid]
 
 
-def environment(checkpoint: Checkpoint) -> EnvSpec:
+def environment(checkpoint: Checkpoint, policy: PolicySpec) -> EnvSpec:
     """That of a checkpoint, with its settings.
 
     Raises:
-        ConfigError: if it cannot be made here.
+        ConfigError: if it cannot be made here, or has other spaces than the policy.
     """
-    env = str(checkpoint.manifest["env"])
+    name = str(checkpoint.manifest["env"])
     try:
-        return trained_env(env, checkpoint)
+        env = trained_env(name, checkpoint)
     except PufferError as error:
         raise ConfigError(
-            f"export c --precision int8 sees the ranges of its numbers where the policy was trained, and {env} cannot be made "
+            f"export c --precision int8 sees the ranges of its numbers where the policy was trained, and {name} cannot be made "
             f"here: {error}"
         ) from error
+    if fingerprint(*env.spaces) != policy.space_fingerprint:
+        raise ConfigError(
+            f"export c --precision int8: the spaces of {name} are not those of the policy any more, so its numbers cannot be "
+            "calibrated there: take the version that it was trained in, or --precision float32"
+        )
+    return env
 
 
 def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int, seed: int) -> Rollout:
