@@ -1,7 +1,8 @@
 """Exports policies as C for every target, runs them under QEMU, and shows what they take.
 
-CartPole (choices, a normaliser), Pendulum (a number, clipped) and a GRU over 200 steps. Then the GRU is exported with a tanh
-that is wrong by 1e-5, which its golden vectors must find on every target.
+CartPole (choices, a normaliser), Pendulum (a number, clipped) and a GRU over 200 steps; the first two on some targets with
+their environment, for an episode. Then the GRU is exported with a tanh that is wrong by 1e-5, which its golden vectors must
+find on every target. And PPO learns CartPole on a Cortex-M4F, where its parameters must come out as on the host.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pufferlib_core import train
+import pufferlib_envs
+from pufferlib_core import include_dir, source_dir, train
 from pufferlib_core.errors import RunError
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded.export import export
-from pufferlib_embedded.targets import TARGETS
+from pufferlib_embedded.sources import TEMPLATES
+from pufferlib_embedded.targets import BARE, FLAGS, TARGETS, Target, port, reported, run, tools
 
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "cartpole 64x64": ("cartpole", {"train.timesteps": 40_000, "policy.normalize_obs": True}),
@@ -28,7 +31,14 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
          "policy.core_size": 32, "ppo.minibatch": 512},
     ),
 }  # fmt: skip
-COLUMNS = ("flash_bytes", "ram_bytes", "ram_stack_bytes", "macs", "instructions_measured", "golden_rows", "golden_worst")
+ROOT = Path(__file__).resolve().parent.parent
+LEARN = ROOT / "packages/pufferlib-embedded/examples/learn/learn.c"
+LEARNS_ON = "cortex-m4f"
+HOSTED = {"pool.c", "park.c"}  # threads
+# Episodes with the environment: of a number on every kind of processor, and one of 500 steps.
+CLOSED_LOOPS = {("cartpole 64x64", "cortex-m4f"), *(("pendulum 64x64", name) for name in ("cortex-m0", "cortex-m7", "rv32"))}
+COLUMNS = ("flash_bytes", "ram_bytes", "ram_stack_bytes", "macs", "instructions_measured", "begin_instructions", "slices",
+           "slice_instructions", "golden_rows", "golden_worst")  # fmt: skip
 
 
 def checkpoint(name: str, folder: Path) -> Path:
@@ -42,6 +52,38 @@ def row(name: str, target: str, report: dict[str, Any]) -> str:
     cells = [report.get(column) for column in COLUMNS]
     words = ["-" if x is None else (f"{x:.1e}" if isinstance(x, float) else f"{x:,}") for x in cells]
     return f"| {name} | {target} | {' | '.join(words)} |"
+
+
+def learns(target: Target, folder: Path) -> dict[str, int]:
+    """What the program of examples/learn reports, which fails unless the return doubles."""
+    core, envs = Path(source_dir()), Path(pufferlib_envs.source_dir())
+    sources = [LEARN, *(path for path in sorted(core.glob("*.c")) if path.name not in HOSTED), envs / "cartpole.c"]
+    found = tools(target)
+    out = str(folder / f"learn-{target.name}")
+    command = [
+        found["cc"], *FLAGS, *BARE, "-fno-math-errno", "-Wno-pedantic", *target.flags, f"-I{include_dir()}",
+        *(f"-I{path}" for path in (core, envs, TEMPLATES)), *map(str, sources),
+        *port(target, str(TEMPLATES), target.machine_flash, target.machine_ram), "-o", out,
+    ]  # fmt: skip
+    run(command, folder)
+    report = reported(target, out, folder)
+    if target.machine:
+        text, data, bss = map(int, run([found["size"], out], folder).splitlines()[1].split()[:3])
+        report |= {"flash": text + data, "ram": data + bss}
+    return report
+
+
+def learning(folder: Path) -> str:
+    """Learns on the host and on the device.
+
+    Raises:
+        SystemExit: if a number differs.
+    """
+    host, device = (learns(TARGETS[name], folder) for name in ("host", LEARNS_ON))
+    differ = [name for name in ("steps", "return_before_e3", "return_after_e3", "checksum") if host[name] != device[name]]
+    if differ:
+        raise SystemExit(f"learning on {LEARNS_ON}: {', '.join(differ)} differ from the host's: {host} {device}")
+    return f"learning on {LEARNS_ON}: " + ", ".join(f"{name} {value:,}" for name, value in device.items())
 
 
 def finds_faults(path: Path, folder: Path) -> list[str]:
@@ -67,20 +109,32 @@ def finds_faults(path: Path, folder: Path) -> list[str]:
 
 
 def main() -> int:
-    began = time.monotonic()
+    began, inexact = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="puffer-embedded-") as name, ThreadPoolExecutor(2) as pool:
         folder = Path(name)
         paths = {policy: checkpoint(policy, folder) for policy in POLICIES}
         jobs = [(policy, target) for policy in POLICIES for target in TARGETS]
-        work = [pool.submit(export, paths[p], folder / f"{p.replace(' ', '-')}-{t}", target=t) for p, t in jobs]
+        learnt = pool.submit(learning, folder)
+        work = [
+            pool.submit(export, paths[p], folder / f"{p.replace(' ', '-')}-{t}", target=t, closed_loop=(p, t) in CLOSED_LOOPS)
+            for p, t in jobs
+        ]
         print(f"| policy | target | {' | '.join(COLUMNS)} |")
         for (policy, target), done in zip(jobs, work, strict=True):
-            print(row(policy, target, done.result()), flush=True)
+            report = done.result()
+            inexact += [f"{policy} on {target}"] * (target != "host" and report["golden_worst"] > 0)
+            print(row(policy, target, report), flush=True)
+        print(learnt.result())
         unseen = finds_faults(paths["cartpole gru"], folder)
-    print(f"{len(jobs)} exports repeated their golden vectors in {time.monotonic() - began:.0f} s")
+    print(
+        f"{len(jobs)} exports repeated their golden vectors, {len(CLOSED_LOOPS)} an episode with the environment, "
+        f"in {time.monotonic() - began:.0f} s"
+    )
+    if inexact:
+        print(f"FAIL  golden vectors are not exact: {', '.join(inexact)}")
     if unseen:
         print(f"FAIL  a fault was not found on {', '.join(unseen)}")
-    return int(bool(unseen))
+    return int(bool(unseen or inexact))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from pufferlib_core import load_checkpoint, save_checkpoint, train
+from pufferlib_core import evaluate, load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
+from pufferlib_core.native import ffi, lib
 from pufferlib_core.policies import PolicyConfig, PolicySpec
 from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_embedded import closed_loop, targets
 from pufferlib_embedded import export as exporting
-from pufferlib_embedded import targets
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
 
@@ -78,6 +79,28 @@ def test_macs_are_counted_by_hand(tmp_path):
     assert Model(saved(tmp_path / "b", SPECS["image"])).macs == conv + 6 * 12 + 12 * 3
 
 
+@pytest.mark.parametrize("kind", ["both, separate lstm", "gru", "image"])
+def test_slices_do_the_work_that_the_model_counts(tmp_path, kind):
+    model = Model(saved(tmp_path, SPECS[kind]))
+    obs, scratch = np.full(model.spec.tree.width, 3, model.spec.tree.feature_dtype), np.empty(model.scratch, np.float32)
+    carry, heads, at = np.zeros(max(1, model.carry), np.float32), np.empty(model.spec.logits, np.float32), ffi.new("int32_t *")
+    handed_on, *buffers = (ffi.from_buffer("float[]", array) for array in (carry, scratch, heads))
+    given = [handed_on if model.carry else ffi.NULL, *buffers]
+    for budget in (1, 40, model.dearest, model.work // 4, model.work):
+        wanted, left = 1, budget
+        for cost in (cost for count, cost in model.units for _ in range(count)):
+            if left < cost and left < budget:
+                wanted, left = wanted + 1, budget
+            left -= cost
+        assert lib.puf_lean_begin(model.lean, ffi.from_buffer(obs), buffers[0], at) == lib.PUF_OK
+        calls = 1
+        while lib.puf_lean_continue(model.lean, budget, at, *given) == lib.PUF_LEAN_BUSY:
+            calls += 1
+        assert (calls, at[0]) == (wanted, 0)
+    assert calls == 1  # the budget of a whole step is model.work
+    assert max(cost for _, cost in model.units) == model.dearest
+
+
 def test_the_model_acts_like_the_native_back_end(cartpole):
     model, rng = Model(cartpole), np.random.default_rng(0)
     policy = get_backend("native", "infer").load_policy(model.spec, model.tensors)
@@ -110,11 +133,35 @@ def test_a_fault_in_the_exported_c_is_found(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("env", "config"), [("cartpole", {"cartpole.max_steps": 77}), ("pendulum", {})])
+def test_an_episode_with_the_environment_is_that_of_the_host(tmp_path, env, config):
+    options = {"train.timesteps": 4096, "policy.hidden": [8], "train.num_envs": 16, "ppo.horizon": 64} | config
+    path = train(env, options=options, out=str(tmp_path / "runs"), seed=1).checkpoint
+    report = export(path, tmp_path / "out", closed_loop=True)
+    wanted = evaluate(env, path, episodes=1)["episode_length_mean"] if env == "pendulum" else report["episode"]["length"]
+    assert report["episode"]["length"] == wanted <= 200
+    text = (tmp_path / "out/test/closed_loop.c").read_text()
+    name = ".gravity = "
+    assert name in text
+    (tmp_path / "out/test/closed_loop.c").write_text(text.replace(name, f"{name}5.0f * "))  # a slightly heavier world
+    (tmp_path / "work").mkdir()
+    build = targets.Build(targets.TARGETS["host"], tmp_path / "out", tmp_path / "work")
+    build.objects()
+    with pytest.raises(RunError, match=r"same_return 0" if env == "pendulum" else r"status 1"):
+        build.test("test/closed_loop.c", f"test/env/{env}.c", include="test/env")
+
+
+def test_closed_loop_takes_environments_in_c(tmp_path, cartpole, monkeypatch):
+    monkeypatch.setattr(closed_loop.pufferlib_envs, "source_dir", lambda: str(tmp_path))
+    with pytest.raises(ConfigError, match="and cartpole is none: leave the flag out"):
+        export(cartpole, tmp_path / "out", closed_loop=True)
+
+
 def test_an_interrupt_leaves_nothing_half(tmp_path, cartpole, monkeypatch):
     export(cartpole, tmp_path / "out", unverified=True)
     before = folder_bytes(tmp_path)
 
-    def interrupt(self):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(targets.Build, "test", interrupt)

@@ -103,7 +103,7 @@ def test_the_core_is_the_oracle_to_the_bit(kind, model):
     def same(seed):
         rng = np.random.default_rng(seed)
         made.program = scrambled(was, rng)
-        made.__dict__.pop("_lean", None)
+        made.__dict__.pop("lean", None)
         carry, theirs = made.no_carry(), np.zeros((1, made.spec.carry), np.float32) if made.spec.carry else None
         reference = made.reference()
         for _ in range(4):
@@ -119,7 +119,7 @@ def test_the_core_is_the_oracle_to_the_bit(kind, model):
         same()
     finally:
         made.program = was
-        made.__dict__.pop("_lean", None)
+        made.__dict__.pop("lean", None)
 
 
 def test_arithmetic_by_hand():
@@ -184,8 +184,8 @@ def test_what_is_lost_is_little_and_does_not_grow(kind, model, checkpoint):
     assert made.findings["held_out"]["kl_mean"] <= 1e-3
     if not made.carry:
         return
-    env = dataclasses.replace(model8.environment(made.saved, made.spec), max_episode_steps=0)
-    long = rollout(made.saved, env, made.spec, rows=16 * 400, seed=9)
+    env = dataclasses.replace(model8.environment(made.checkpoint, made.spec), max_episode_steps=0)
+    long = rollout(made.checkpoint, env, made.spec, rows=16 * 400, seed=9)
     assert not long.ended.any()
     floats = super(Model8, made).reference()
     begin, end = (compare(floats, made.reference(), part(long, rows)) for rows in (slice(0, 100), slice(0, 400)))
@@ -200,7 +200,7 @@ def test_an_entry_covers_what_was_seen(model):
     made = model("clipped")
     program, seen = (
         made.program,
-        rollout(made.saved, model8.environment(made.saved, made.spec), made.spec, rows=200, seed=0).rows,
+        rollout(made.checkpoint, model8.environment(made.checkpoint, made.spec), made.spec, rows=200, seed=0).rows,
     )
     entered = integer.entered(program, seen)
     assert entered.min(axis=0).tolist() == [-127] * 5
@@ -259,7 +259,7 @@ def test_refusals(checkpoint, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="--calibration-steps 0 must be at least 1"):
         export(path, tmp_path / "out", precision="int8", calibration_steps=0)
     made = Model8(path, 16)
-    env = model8.environment(made.saved, made.spec)
+    env = model8.environment(made.checkpoint, made.spec)
     monkeypatch.setattr(
         "pufferlib_embedded.rollouts.trained_env", lambda *args: dataclasses.replace(env, obs_space=env.action_space)
     )

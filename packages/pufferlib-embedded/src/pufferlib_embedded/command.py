@@ -21,7 +21,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="with int8: rows in the policy's environment that say how large its numbers become; default: 4096",
     )  # fmt: skip
     parser.add_argument(
-        "--target", default="host", metavar="NAME", help="host, cortex-m0, cortex-m3, cortex-m4f or cortex-m7; default: host"
+        "--target", default="host", metavar="NAME", help="host, cortex-m0, -m3, -m4f or -m7, or rv32; default: host"
+    )
+    parser.add_argument(
+        "--closed-loop", action="store_true", help="also run an episode with the environment, in C, on the target"
     )
     parser.add_argument("--force", action="store_true", help="replace the folder if it is an exported policy")
     parser.add_argument("--unverified", action="store_true", help="only write: compile, run and measure nothing")
@@ -33,7 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     result = export(
         args.checkpoint, args.out, target=args.target, precision=args.precision, calibration_steps=args.calibration_steps,
-        force=args.force, unverified=args.unverified,
+        force=args.force, unverified=args.unverified, closed_loop=args.closed_loop,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))
@@ -54,6 +57,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         )
         counted = result["instructions_measured"]
         print(f"a step: {f'{counted:,}' if counted else 'more than 20 million'} instructions under QEMU")
+        if counted:
+            print(
+                f"in {result['slices']} slices of {result['slice_budget']:,}: {result['begin_instructions']:,} to begin, then "
+                f"{result['slice_instructions']:,} a slice at most"
+            )
+    if "episode" in result:
+        print(f"an episode with {result['episode']['env']}: {result['episode']['length']} steps, as on the host to the bit")
     print(f"{result['golden_rows']} golden rows repeated; largest difference {result['golden_worst']:.1e}")
     return 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from pufferlib_core.native import Array, ffi
+from pufferlib_core.native import Array, ffi, lib
 
 from pufferlib_embedded.golden import Golden
 from pufferlib_embedded.integer import Program
@@ -37,7 +37,7 @@ def header(model: Model) -> dict[str, str]:
     spec, carry = model.spec, model.carry
     sizes = {
         "obs": spec.tree.width, "heads": spec.logits, "choices": len(spec.nvec), "numbers": spec.numbers, "carry": carry,
-        "scratch": model.scratch,
+        "scratch": model.scratch, "work": model.work, "unit": model.dearest, "tanh": int(lib.PUF_LEAN_TANH),
     }  # fmt: skip
     action = []
     if spec.nvec:

@@ -13,13 +13,16 @@ from pufferlib_core.checkpoint.files import TEMPORARY
 from pufferlib_core.errors import ConfigError, RunError, UnknownName
 
 from pufferlib_embedded import emit
+from pufferlib_embedded.closed_loop import FOLDER, Episode, episode, files
+from pufferlib_embedded.closed_loop import words as loop_words
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
 from pufferlib_embedded.model8 import Model8
-from pufferlib_embedded.sources import core_files, licence
+from pufferlib_embedded.sources import TEMPLATES, core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
+TESTS = ("test_policy.c", "footprint.c", "golden.h", "report.h", "port.h", "port_host.c", "port_device.h", "port_device.c",
+         "port_cortex_m.c", "port_rv32.c", "device.ld")  # fmt: skip
 GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
@@ -29,7 +32,7 @@ PRECISIONS = ("float32", "int8")
 
 def export(
     checkpoint: str | Path, out: str | Path, *, target: str = "host", precision: str = "float32", calibration_steps: int = 4096,
-    force: bool = False, unverified: bool = False,
+    force: bool = False, unverified: bool = False, closed_loop: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Writes the policy of a checkpoint as C, proven on the target, or nothing.
 
@@ -41,6 +44,7 @@ def export(
         calibration_steps: with int8, rows in the policy's environment that say how large its numbers become.
         force: replace the folder if it exists.
         unverified: only write; nothing is compiled, run or measured.
+        closed_loop: also write the environment, and run an episode with it on the target.
 
     Returns:
         The object of `puffer export c --json`, which is the folder's `report.json` and its place.
@@ -67,14 +71,15 @@ def export(
     _check_fits(model, device, model.weights_bytes, model.state_bytes)
     spare = device.machine_flash - model.weights_bytes - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
+    played = episode(model) if closed_loop else None
     try:
         with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
             folder, work = Path(name) / "export", Path(name) / "build"
             work.mkdir()
-            write(folder, model, rows)
+            write(folder, model, rows, played)
             report = _about(model, device, rows)
             if not unverified:
-                report |= _proven(model, device, folder, work)
+                report |= _proven(model, device, folder, work, played)
             (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
             _publish(folder, out, Path(name) / "before")
     except OSError as error:
@@ -94,7 +99,7 @@ def _publish(folder: Path, out: Path, before: Path) -> None:
         raise
 
 
-def write(folder: Path, model: Model, rows: Golden) -> None:
+def write(folder: Path, model: Model, rows: Golden, played: Episode | None) -> None:
     """Every file but the report."""
     header, constants = emit.header(model), emit.constants(model)
     words = header | {
@@ -107,11 +112,14 @@ def write(folder: Path, model: Model, rows: Golden) -> None:
     }
     texts = {f"src/{name}": text for name, text in core_files(model.roots).items()}
     texts |= {"src/policy.h": _filled("policy.h", header), "src/policy.c": _filled("policy.c", header | constants)}
-    for name in ("test_policy.c", "footprint.c", "golden.h", "port.h", "port_host.c", "port_cortex_m.c", "cortex_m.ld"):
+    for name in TESTS:
         texts[f"test/{name}"] = _filled(name, words)
+    texts["examples/slices.c"] = _filled("slices.c", words)
     for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
         texts[name] = _filled(name, words)
     texts |= {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
+    if played is not None:
+        texts |= files(played.spec.name, model) | {"test/closed_loop.c": _filled("closed_loop.c", words | loop_words(played))}
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +144,8 @@ def _about(model: Model, device: Target, rows: Golden) -> dict[str, Any]:
         "weights_bytes": model.weights_bytes,
         "state_bytes": model.state_bytes,
         "macs": model.macs,
+        "work": model.work,
+        "work_unit": model.dearest,
         "cycles_estimated": model.macs * device.mac_cycles or None,
         "golden_rows": len(rows.obs),
         "difference_from_formulas": rows.difference,
@@ -144,7 +154,7 @@ def _about(model: Model, device: Target, rows: Golden) -> dict[str, Any]:
     }
 
 
-def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str, Any]:
+def _proven(model: Model, device: Target, folder: Path, work: Path, played: Episode | None) -> dict[str, Any]:
     """Compiles and runs; what was measured.
 
     Raises:
@@ -157,11 +167,16 @@ def _proven(model: Model, device: Target, folder: Path, work: Path) -> dict[str,
         flash, ram = build.footprint()
         _check_fits(model, device, flash, ram)
         found |= {"flash_bytes": flash, "ram_static_bytes": ram}
-    said = build.test()
+    build.test("examples/slices.c")
+    said = build.test("test/test_policy.c", "test/golden.c")
     if device.machine:
         _check_fits(model, device, flash, ram + said["stack"])
         found |= {"ram_stack_bytes": said["stack"], "ram_bytes": ram + said["stack"]}
         found["instructions_measured"] = said["instructions"] or None
+        found |= {name: said[name] or None for name in ("begin_instructions", "slices", "slice_budget", "slice_instructions")}
+    if played is not None:
+        build.test("test/closed_loop.c", f"{FOLDER}/{played.spec.name}.c", include=FOLDER)
+        found["episode"] = {"env": played.spec.name, "length": played.length, "return": played.returned}
     return found | {"golden_worst": said["worst_1e-9"] * 1e-9, "verified": True, **build.versions()}
 
 

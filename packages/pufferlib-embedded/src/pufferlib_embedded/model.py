@@ -45,13 +45,13 @@ class Model:
     program: Program | None = None  # where it acts in integers
 
     def __init__(self, checkpoint: str | Path) -> None:
-        self.saved = saved = load_checkpoint(checkpoint)
+        saved = load_checkpoint(checkpoint)
         with reading(saved.path):
             self.spec = PolicySpec.from_json(saved.manifest["policy"])
             tensors, masked = saved.files["policy"], "action_mask" in saved.files["envs"]
             self.env, self.digest, self.step = (str(saved.manifest[name]) for name in ("env", "digest", "step"))
         _check_supported(self.spec, masked)
-        self.tensors = tensors
+        self.tensors, self.checkpoint = tensors, saved
         self.read = self.spec.preprocessing(_moments(self.spec, tensors))
         self.net = c_net(self.spec)
         self.params = join_params(self.spec, tensors)[: lib.puf_lean_params(self.net)]
@@ -60,7 +60,8 @@ class Model:
         self._kept: list[Any] = []
 
     @functools.cached_property
-    def _lean(self) -> Any:
+    def lean(self) -> Any:
+        """The core's `puf_lean`, or in integers its `puf_lean8`."""
         lean = ffi.new("puf_lean *")
         lean.params = self._pointer(self.params)
         self._fill(lean)
@@ -69,7 +70,7 @@ class Model:
     @property
     def _bounded(self) -> Any:
         """The `puf_lean` that makes actions of heads."""
-        return self._lean
+        return self.lean
 
     def _fill(self, lean: Any) -> None:
         """Network, entry and bounds of a `puf_lean`."""
@@ -95,9 +96,9 @@ class Model:
 
     @property
     def state_bytes(self) -> int:
-        """Memory of one body that acts: what is handed on, heads and scratch."""
+        """Memory of one body that acts: what is handed on, heads, scratch, and how far a step has come."""
         carry = self.carry_rows * self.carry * self.carry_dtype.itemsize
-        return carry + 4 * self.spec.logits + self.scratch * self.scratch_dtype.itemsize
+        return carry + 4 * self.spec.logits + self.scratch * self.scratch_dtype.itemsize + 4
 
     @property
     def entry(self) -> tuple[Array, Array, float] | None:
@@ -117,6 +118,30 @@ class Model:
             if len(tensor.shape) > 1:
                 total += tensor.size * self._places(tensor.name)
         return total
+
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """How many units of work each layer has, and what one costs: see `puf_lean_continue` in lean.h."""
+        activation, net, found = int(lib.PUF_LEAN_TANH), self.net, []
+        gates, activations = (4, 5) if net.core == lib.PUF_LSTM else (3, 3)
+        for tensor in self.exported:
+            rows, inputs = tensor.shape[0], tensor.size // tensor.shape[0]
+            if tensor.name.endswith(".core.input"):
+                found.append((net.core_size, gates * (inputs + net.core_size) + activations * activation))
+            elif len(tensor.shape) > 1 and not tensor.name.endswith(".core.state"):
+                is_head = tensor.name == "policy.weight"
+                found.append((rows * self._places(tensor.name), inputs + (0 if is_head else activation)))
+        return [(e.size, 1) for e in net.encoder[0 : net.encoders] if not e.layers] + found
+
+    @property
+    def work(self) -> int:
+        """Of one step, in what budgets of slices are counted."""
+        return sum(count * cost for count, cost in self.units)
+
+    @property
+    def dearest(self) -> int:
+        """The work of the dearest unit, which a slice does not divide."""
+        return max(cost for _, cost in self.units)
 
     def _places(self, name: str) -> int:
         """How often a step reads each weight of a tensor: once, but for convolutions."""
@@ -148,7 +173,7 @@ class Model:
     def _heads(self, obs: Array, carry: Array, scratch: Array, heads: Array) -> None:
         handed_on = ffi.from_buffer("float[]", carry) if self.carry else ffi.NULL
         buffers = (ffi.from_buffer("float[]", array) for array in (scratch, heads))
-        check(lib.puf_lean_heads(self._lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
+        check(lib.puf_lean_heads(self.lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
 
     def no_carry(self) -> Array:
         """What the memory holds where an episode begins, and its room."""

@@ -72,19 +72,20 @@ class Model8(Model):
         if calibration_steps < 1:
             raise ConfigError(f"--calibration-steps {calibration_steps} must be at least 1")
         super().__init__(checkpoint)
-        env = environment(self.saved, self.spec)
-        seen = rollout(self.saved, env, self.spec, rows=calibration_steps, seed=CALIBRATED)
+        env = environment(self.checkpoint, self.spec)
+        seen = rollout(self.checkpoint, env, self.spec, rows=calibration_steps, seed=CALIBRATED)
         self.program = quantize(self, seen.rows, seen.cell)
-        held_out = rollout(self.saved, env, self.spec, rows=calibration_steps, seed=HELD_OUT)
+        held_out = rollout(self.checkpoint, env, self.spec, rows=calibration_steps, seed=HELD_OUT)
         self._findings = {
             "calibration_rows": len(seen.rows),
             "layers": _layers(self.program),
             "held_out": compare(super().reference(), self.reference(), held_out),
-            "returns": returns(self.saved, self.reference(), env),
+            "returns": returns(self.checkpoint, self.reference(), env),
         }
 
     @functools.cached_property
-    def _lean(self) -> Any:
+    def lean(self) -> Any:
+        """See `Model`."""
         lean = ffi.new("puf_lean8 *")
         self._fill(lean.lean)
         for name, flat in self.program.flat().items():
@@ -95,13 +96,20 @@ class Model8(Model):
 
     @property
     def _bounded(self) -> Any:
-        return ffi.addressof(self._lean.lean)
+        return ffi.addressof(self.lean.lean)
 
     @property
     def weights_bytes(self) -> int:
         """See `Model`."""
         entry = () if self.entry is None else self.entry[:2]
         return sum(array.nbytes for array in (*self.program.flat().values(), *entry))
+
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """See `Model`: a core also makes bytes of h, before and after."""
+        *layers, heads = super().units
+        copies = [(int(self.net.core_size), 1)] if self.carry else []
+        return [*layers[:-1], *copies, layers[-1], *copies, heads]
 
     @property
     def entry(self) -> tuple[Array, Array, float] | None:
@@ -116,7 +124,7 @@ class Model8(Model):
     def _heads(self, obs: Array, carry: Array, scratch: Array, heads: Array) -> None:
         handed_on = ffi.from_buffer("int16_t[]", carry) if self.carry else ffi.NULL
         buffers = (ffi.from_buffer("int8_t[]", scratch), ffi.from_buffer("float[]", heads))
-        check(lib.puf_lean8_heads(self._lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
+        check(lib.puf_lean8_heads(self.lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
 
     def reference(self) -> IntegerPolicy:
         """The same policy by the oracle."""

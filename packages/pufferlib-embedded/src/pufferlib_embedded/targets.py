@@ -15,12 +15,34 @@ from pufferlib_core.errors import RunError
 FLAGS = ["-std=c99", "-Os", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffp-contract=off", "-ffunction-sections",
          "-fdata-sections", "-g0"]  # fmt: skip
 BARE = ["-ffreestanding", "-fno-stack-protector", "-DPUF_FREESTANDING"]
-LINK = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections"]
 PLENTY = 1 << 26  # bytes; a footprint is measured where everything fits
 # What freestanding objects may leave to the compiler's own library: copies, and arithmetic that a core lacks.
-COMPILERS_OWN = re.compile(r"memcpy|memset|memmove|__aeabi_\w+")
-PACKAGES = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+COMPILERS_OWN = re.compile(r"memcpy|memset|memmove|__aeabi_\w+|__[a-z]+([sdi][fi]){1,2}[23]?")
 TIMEOUT = 120  # seconds for one program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Processors that share compiler, emulator and the file of their port, `test/port_<name>.c`."""
+
+    name: str
+    prefix: str  # of the compiler and its tools
+    emulator: str
+    specs: str  # of a C library, which serves memcpy alone
+    packages: str
+    flash_at: int = 0  # addresses of what the emulated machine has
+    ram_at: int = 0
+
+
+CORTEX_M = Family(
+    name="cortex_m", prefix="arm-none-eabi-", emulator="qemu-system-arm", specs="nano.specs", ram_at=0x20000000,
+    packages="gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm",
+)  # fmt: skip
+RV32 = Family(
+    name="rv32", prefix="riscv64-unknown-elf-", emulator="qemu-system-riscv32", specs="picolibc.specs",
+    packages="gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc",
+    flash_at=0x80000000, ram_at=0x84000000,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +52,9 @@ class Target:
     name: str
     about: str
     flags: tuple[str, ...] = ()
-    machine: str = ""  # of QEMU; empty: the host itself
-    hertz: int = 0  # of the clock that the machine's SysTick counts
+    family: Family | None = None  # None: the host itself
+    machine: tuple[str, ...] = ()  # of QEMU, and its options
+    hertz: int = 0  # of the clock that the machine's SysTick counts; 0 where it is not one
     flash: int = 0  # bytes of the device; 0: no limit
     ram: int = 0
     machine_flash: int = 0  # bytes of what QEMU emulates
@@ -40,7 +63,8 @@ class Target:
 
 
 def _cortex(name: str, about: str, machine: str, cpu: str, **more: Any) -> Target:
-    return Target(name=name, about=about, machine=machine, flags=("-mthumb", f"-mcpu={cpu}", *more.pop("fpu", ())), **more)
+    flags = ("-mthumb", f"-mcpu={cpu}", *more.pop("fpu", ()))
+    return Target(name=name, about=about, family=CORTEX_M, machine=(machine,), flags=flags, **more)
 
 
 _MPS2 = {"hertz": 25_000_000, "machine_flash": 4 << 20, "machine_ram": 4 << 20}
@@ -63,6 +87,11 @@ TARGETS = {
         _cortex(
             "cortex-m7", "STM32F767, 2 MiB of flash, 512 KiB of memory", "mps2-an500", "cortex-m7",
             fpu=("-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"), flash=2 << 20, ram=512 << 10, mac_cycles=8, **_MPS2,
+        ),
+        Target(
+            name="rv32", about="ESP32-C3 (RV32IMC), 4 MiB of flash, 400 KiB of memory", family=RV32,
+            machine=("virt", "-bios", "none"), flags=("-march=rv32imc", "-mabi=ilp32", "-mcmodel=medany"),
+            flash=4 << 20, ram=400 << 10, machine_flash=4 << 20, machine_ram=4 << 20, mac_cycles=190,
         ),
     )
 }  # fmt: skip
@@ -92,19 +121,48 @@ def tools(target: Target) -> dict[str, str]:
     Raises:
         RunError: if one is not installed.
     """
-    if target.machine:
-        names = {"cc": "arm-none-eabi-gcc", "nm": "arm-none-eabi-nm", "size": "arm-none-eabi-size", "run": "qemu-system-arm"}
-        how = PACKAGES
+    family = target.family
+    if family is not None:
+        names = {kind: f"{family.prefix}{tool}" for kind, tool in (("cc", "gcc"), ("nm", "nm"), ("size", "size"))}
+        names["run"], packages = family.emulator, family.packages
     else:
-        names, how = {"cc": "cc", "nm": "nm"}, "apt-get install gcc"
+        names, packages = {"cc": "cc", "nm": "nm"}, "gcc"
     found = {kind: shutil.which(name) for kind, name in names.items()}
     missing = [names[kind] for kind, path in found.items() if path is None]
     if missing:
         raise RunError(
             f"{', '.join(missing)} is not installed, and nothing is exported that was not compiled and run for {target.name}: "
-            f"{how}; or --unverified"
+            f"apt-get install {packages}; or --unverified"
         )
     return {kind: path for kind, path in found.items() if path is not None}
+
+
+def port(target: Target, folder: str, flash: int, ram: int) -> list[str]:
+    """What a program needs of its machine, for the compiler: sources and linker script of `folder`, and sizes in bytes."""
+    family = target.family
+    if family is None:
+        return [f"{folder}/port_host.c"]
+    places = {"FLASH_AT": family.flash_at, "FLASH_BYTES": flash, "RAM_AT": family.ram_at, "RAM_BYTES": ram}
+    return [
+        f"{folder}/port_device.c", f"{folder}/port_{family.name}.c", f"-DPORT_HZ={target.hertz}u", "-nostartfiles",
+        f"--specs={family.specs}", "-Wl,--gc-sections", f"-T{folder}/device.ld",
+        *(f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()),
+    ]  # fmt: skip
+
+
+def reported(target: Target, program: str, folder: Path) -> dict[str, int]:
+    """Runs a program on the target; the numbers that it reports.
+
+    Raises:
+        RunError: if its exit status is not 0.
+    """
+    command = [program]
+    if target.machine:
+        command = [
+            tools(target)["run"], "-M", *target.machine, "-icount", "shift=5,align=off,sleep=off", "-display", "none",
+            "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel", program,
+        ]  # fmt: skip
+    return {name: int(value) for name, value in (line.split() for line in run(command, folder).splitlines())}
 
 
 class Build:
@@ -141,12 +199,8 @@ class Build:
     def link(self, name: str, sources: Sequence[str], flash: int, ram: int, *flags: str) -> str:
         """A program of these sources and the policy's objects; returns its path."""
         out = str(self.work / name)
-        port = ["test/port_host.c"]
-        if self.target.machine:
-            port = ["test/port_cortex_m.c", *LINK, "-Ttest/cortex_m.ld"]
-            port += [f"-DPORT_HZ={self.target.hertz}u", f"-Wl,--defsym=FLASH_BYTES={flash},--defsym=RAM_BYTES={ram}"]
-        command = [self.tools["cc"], *FLAGS, *self.target.flags, "-Isrc", "-Itest", *flags, *sources, *self._objects, *port]
-        run([*command, "-o", out], self.folder)
+        command = [self.tools["cc"], *FLAGS, *self.target.flags, "-Isrc", "-Itest", *flags, *sources, *self._objects]
+        run([*command, *port(self.target, "test", flash, ram), "-o", out], self.folder)
         return out
 
     def footprint(self) -> tuple[int, int]:
@@ -160,22 +214,14 @@ class Build:
         (flash, ram), (no_flash, no_ram) = sizes
         return flash - no_flash, ram - no_ram
 
-    def test(self) -> dict[str, int]:
-        """Repeats the golden vectors; what the test program reports.
+    def test(self, *sources: str, include: str = "test") -> dict[str, int]:
+        """Runs a program of these sources, which may include files of one more folder; the numbers that it reports.
 
         Raises:
-            RunError: if a number is not the golden one.
+            RunError: if it does not compile, or its exit status is not 0.
         """
-        sources = ["test/test_policy.c", "test/golden.c"]
-        program = self.link("test_policy", sources, self.target.machine_flash, self.target.machine_ram)
-        command = [program]
-        if self.target.machine:
-            command = [
-                self.tools["run"], "-M", self.target.machine, "-icount", "shift=5,align=off,sleep=off", "-display", "none",
-                "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel", program,
-            ]  # fmt: skip
-        said = run(command, self.folder)
-        return {name: int(value) for name, value in (line.split() for line in said.splitlines())}
+        size = self.target.machine_flash, self.target.machine_ram
+        return reported(self.target, self.link(Path(sources[0]).stem, sources, *size, f"-I{include}"), self.folder)
 
     def versions(self) -> dict[str, str]:
         """First lines of what compiler and emulator say of themselves."""

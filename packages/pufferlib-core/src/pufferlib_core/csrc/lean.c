@@ -1,6 +1,7 @@
 #include "puffer/lean.h"
 
 #include "puffer/math.h"
+#include "puffer/walk.h"
 
 /* --- sizes ------------------------------------------------------------------------------------------------------------ */
 
@@ -14,9 +15,9 @@ int64_t puf_lean_params(const puf_net *net) {
 
 int32_t puf_lean_carry(const puf_net *net) { return puf_net_carry(net) / (net->separate ? 2 : 1); }
 
-/* Numbers of the largest layer: one of the two buffers between which a row passes. */
+/* Numbers of the largest layer, or of what a core hands on: one of the two buffers between which a row passes. */
 static int32_t widest(const puf_net *net) {
-    int32_t most = net->core_size;
+    int32_t most = puf_lean_carry(net);
     for (int32_t k = 0; k < net->layers; k++) { most = net->width[k] > most ? net->width[k] : most; }
     for (int32_t e = 0; e < net->encoders; e++) {
         puf_encoder part = net->encoder[e];
@@ -45,13 +46,18 @@ static float hyperbolic(float x) { return puf_tanh(x); }
 
 static float logistic(float x) { return 0.5f * hyperbolic(0.5f * x) + 0.5f; }
 
-static void activate(const puf_net *net, float *x, int32_t n) {
-    for (int32_t i = 0; i < n; i++) { x[i] = net->activation == PUF_RELU ? puf_max(x[i], 0.0f) : hyperbolic(x[i]); }
-}
+static float activated(const puf_net *net, float x) { return net->activation == PUF_RELU ? puf_max(x, 0.0f) : hyperbolic(x); }
 
-static const float *dense(const float *params, const float *x, int32_t in, float *out, int32_t rows) {
+/* `net` is NULL for heads, which are not activated. */
+static const float *dense(puf_walk *w, const puf_net *net, const float *params, const float *x, int32_t in, float *out,
+                          int32_t rows) {
     const float *bias = params + (ptrdiff_t)rows * in;
-    for (int32_t r = 0; r < rows; r++) { out[r] = dot(params + (ptrdiff_t)r * in, x, in, bias[r]); }
+    const int32_t cost = in + (net != NULL ? PUF_LEAN_TANH : 0);
+    for (int32_t r = puf_walk_next(w); puf_walk_take(w, r, rows, cost); r++) {
+        const float sum = dot(params + (ptrdiff_t)r * in, x, in, bias[r]);
+        out[r] = net != NULL ? activated(net, sum) : sum;
+    }
+    puf_walk_pass(w, rows);
     return bias + rows;
 }
 
@@ -67,34 +73,33 @@ static float patch(const float *w, const float *x, int32_t channels, int32_t ker
 }
 
 /* x of shape height, width, channels -> out (places, filters). */
-static const float *convolve(const float *params, const float *x, const puf_encoder *e, int32_t layer, const int32_t *shape,
-                             float *out) {
+static const float *convolve(puf_walk *w, const puf_net *net, const float *params, const float *x, const puf_encoder *e,
+                             int32_t layer, const int32_t *shape, float *out) {
     const int32_t kernel = e->kernel[layer], stride = e->stride[layer], filters = e->out[layer];
     const int32_t channels = shape[2], run = shape[1] * channels, weights = channels * kernel * kernel;
+    const int32_t columns = (shape[1] - kernel) / stride + 1, units = ((shape[0] - kernel) / stride + 1) * columns * filters;
     const float *bias = params + (ptrdiff_t)filters * weights;
-    for (int32_t top = 0; top + kernel <= shape[0]; top += stride) {
-        for (int32_t left = 0; left + kernel <= shape[1]; left += stride) {
-            const float *from = x + (ptrdiff_t)top * run + left * channels;
-            for (int32_t f = 0; f < filters; f++) {
-                *out++ = patch(params + (ptrdiff_t)f * weights, from, channels, kernel, run, bias[f]);
-            }
-        }
+    for (int32_t u = puf_walk_next(w); puf_walk_take(w, u, units, weights + PUF_LEAN_TANH); u++) {
+        const int32_t place = u / filters, f = u % filters;
+        const float *from = x + (ptrdiff_t)(place / columns) * stride * run + place % columns * stride * channels;
+        out[u] = activated(net, patch(params + (ptrdiff_t)f * weights, from, channels, kernel, run, bias[f]));
     }
+    puf_walk_pass(w, units);
     return bias + filters;
 }
 
 /* Reads x (size) through the layers of an encoder into out; `buffer` is two blocks of `block` numbers. */
-static const float *encode(const puf_net *net, const puf_encoder *encoder, const float *params, const float *x, float *buffer,
-                           int32_t block, float *out) {
+static const float *encode(puf_walk *w, const puf_net *net, const puf_encoder *encoder, const float *params, const float *x,
+                           float *buffer, int32_t block, float *out) {
     int32_t shape[3] = {encoder->height, encoder->width, encoder->channels};
-    puf_encoder until = *encoder;
-    if (encoder->layers == 0) { puf_copy(out, x, (size_t)encoder->size * 4); }
+    if (encoder->layers == 0) {
+        for (int32_t i = puf_walk_next(w); puf_walk_take(w, i, encoder->size, 1); i++) { out[i] = x[i]; }
+        puf_walk_pass(w, encoder->size);
+    }
     for (int32_t k = 0; k < encoder->layers; k++) {
         const int32_t in = k == 0 ? encoder->size : encoder->out[k - 1];
         float *to = k + 1 == encoder->layers ? out : buffer + (ptrdiff_t)(k % 2) * block;
-        until.layers = k + 1;
-        params = shape[2] > 0 ? convolve(params, x, encoder, k, shape, to) : dense(params, x, in, to, encoder->out[k]);
-        activate(net, to, puf_encoder_size(&until));
+        params = shape[2] > 0 ? convolve(w, net, params, x, encoder, k, shape, to) : dense(w, net, params, x, in, to, encoder->out[k]);
         for (int i = 0; shape[2] > 0 && i < 2; i++) { shape[i] = (shape[i] - encoder->kernel[k]) / encoder->stride[k] + 1; }
         shape[2] = shape[2] > 0 ? encoder->out[k] : 0;
         x = to;
@@ -102,13 +107,13 @@ static const float *encode(const puf_net *net, const puf_encoder *encoder, const
     return params;
 }
 
-/* A recurrent core of H units over x (in): carry h (H), then c (H) of an LSTM, is overwritten; `after` holds H numbers. One
- * unit after the other, so that no gate is kept. */
-static const float *recur(const puf_net *net, const float *params, const float *x, int32_t in, float *carry, float *after) {
+/* A recurrent core of H units over x (in): what it makes of the carry, h (H), then c (H) of an LSTM, goes to `after`. */
+static const float *recur(puf_walk *w, const puf_net *net, const float *params, const float *x, int32_t in, const float *carry,
+                          float *after) {
     const int32_t size = net->core_size, gates = net->core == PUF_LSTM ? 4 : 3;
+    const int32_t cost = gates * (in + size) + (net->core == PUF_LSTM ? 5 : 3) * PUF_LEAN_TANH;
     const float *state = params + (ptrdiff_t)gates * size * in, *bias = state + (ptrdiff_t)gates * size * size;
-    float *cell = carry + size;
-    for (int32_t j = 0; j < size; j++) {
+    for (int32_t j = puf_walk_next(w); puf_walk_take(w, j, size, cost); j++) {
         float from_x[4], from_h[4];
         for (int32_t g = 0; g < gates; g++) {
             const int32_t row = g * size + j;
@@ -118,15 +123,16 @@ static const float *recur(const puf_net *net, const float *params, const float *
         if (net->core == PUF_LSTM) {
             const float i = logistic(from_x[0] + from_h[0]), f = logistic(from_x[1] + from_h[1]);
             const float g = hyperbolic(from_x[2] + from_h[2]), o = logistic(from_x[3] + from_h[3]);
-            cell[j] = f * cell[j] + i * g;
-            after[j] = o * hyperbolic(cell[j]);
+            const float cell = f * carry[size + j] + i * g;
+            after[size + j] = cell;
+            after[j] = o * hyperbolic(cell);
         } else {
             const float r = logistic(from_x[0] + from_h[0]), z = logistic(from_x[1] + from_h[1]);
             const float n = hyperbolic(from_x[2] + r * from_h[2]);
             after[j] = n + z * (carry[j] - n);
         }
     }
-    puf_copy(carry, after, (size_t)size * 4);
+    puf_walk_pass(w, size);
     return bias + gates * size;
 }
 
@@ -144,19 +150,29 @@ static int read_obs(const puf_lean *lean, const void *obs, float *in) {
     return 1;
 }
 
-int puf_lean_heads(const puf_lean *lean, const void *obs, float *carry, float *scratch, float *heads) {
-    if (lean == NULL || lean->params == NULL || obs == NULL || scratch == NULL || heads == NULL ||
-        (lean->mean != NULL && lean->scale == NULL) || (lean->net.core != PUF_NO_CORE) != (carry != NULL)) {
+int puf_lean_begin(const puf_lean *lean, const void *obs, float *scratch, int32_t *at) {
+    if (lean == NULL || obs == NULL || scratch == NULL || at == NULL || (lean->mean != NULL && lean->scale == NULL)) {
+        return PUF_EINVAL;
+    }
+    *at = 0; /* numbers of scratch are lost even if an observation is not finite */
+    if (!read_obs(lean, obs, scratch)) { return PUF_ENONFINITE; }
+    *at = 1;
+    return PUF_OK;
+}
+
+int puf_lean_continue(const puf_lean *lean, int32_t budget, int32_t *at, float *carry, float *scratch, float *heads) {
+    if (lean == NULL || lean->params == NULL || budget < 1 || at == NULL || *at < 1 || scratch == NULL || heads == NULL ||
+        (lean->net.core != PUF_NO_CORE) != (carry != NULL)) {
         return PUF_EINVAL;
     }
     const puf_net *net = &lean->net;
+    puf_walk w = {.done = *at - 1, .budget = budget};
     float *joined = scratch + net->obs_size, *buffer = joined + joined_size(net);
     const int32_t block = widest(net);
-    if (!read_obs(lean, obs, scratch)) { return PUF_ENONFINITE; }
     const float *params = lean->params, *x = scratch;
     int32_t in = net->obs_size;
     for (int32_t e = 0; e < net->encoders; e++) {
-        params = encode(net, &net->encoder[e], params, x, buffer, block, joined);
+        params = encode(&w, net, &net->encoder[e], params, x, buffer, block, joined);
         x += net->encoder[e].size;
         joined += puf_encoder_size(&net->encoder[e]);
     }
@@ -166,18 +182,34 @@ int puf_lean_heads(const puf_lean *lean, const void *obs, float *carry, float *s
     }
     for (int32_t k = 0; k < net->layers; k++) {
         float *to = buffer + (ptrdiff_t)(k % 2) * block;
-        params = dense(params, x, in, to, net->width[k]);
-        activate(net, to, net->width[k]);
+        params = dense(&w, net, params, x, in, to, net->width[k]);
         x = to;
         in = net->width[k];
     }
     if (net->core != PUF_NO_CORE) {
-        params = recur(net, params, x, in, carry, buffer + (ptrdiff_t)(net->layers % 2) * block);
-        x = carry;
+        float *after = buffer + (ptrdiff_t)(net->layers % 2) * block;
+        params = recur(&w, net, params, x, in, carry, after);
+        x = after;
         in = net->core_size;
     }
-    dense(params, x, in, heads, puf_net_logits(net));
+    dense(&w, NULL, params, x, in, heads, puf_net_logits(net));
+    *at = 1 + w.done;
+    if (w.done < w.passed) { return PUF_LEAN_BUSY; }
+    if (carry != NULL) { puf_copy(carry, x, (size_t)puf_lean_carry(net) * 4); }
+    *at = 0;
     return PUF_OK;
+}
+
+int puf_lean_heads(const puf_lean *lean, const void *obs, float *carry, float *scratch, float *heads) {
+    int32_t at = 0;
+    int status = PUF_EINVAL;
+    if (lean != NULL && lean->params != NULL && heads != NULL && (lean->net.core != PUF_NO_CORE) == (carry != NULL)) {
+        status = puf_lean_begin(lean, obs, scratch, &at);
+    }
+    if (status == PUF_OK) {
+        do { status = puf_lean_continue(lean, INT32_MAX, &at, carry, scratch, heads); } while (status == PUF_LEAN_BUSY);
+    }
+    return status;
 }
 
 int puf_lean_action(const puf_lean *lean, const float *heads, void *action) {

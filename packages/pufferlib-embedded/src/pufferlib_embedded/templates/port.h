@@ -5,7 +5,9 @@
 #include <stdint.h>
 
 void port_text(const char *text);
-/* Calls work(), and gives the instructions and the bytes of stack that it took; 0 where they are not known. */
-void port_measure(void (*work)(void), uint32_t *instructions, uint32_t *stack);
+/* Instructions that work() took; 0 where they are not known. */
+uint32_t port_instructions(void (*work)(void));
+/* Bytes of stack that work() took; 0 where they are not known. */
+uint32_t port_stack(void (*work)(void));
 
 #endif

@@ -1,4 +1,5 @@
-/* Rows through a policy with little memory (lean.h): the same as the kernels' to 1e-6, the same actions, and refusals. */
+/* Rows through a policy with little memory (lean.h): the same as the kernels' to 1e-6, the same actions, in slices the same bits
+ * and no more work than they may, and refusals. */
 #include "check.h"
 
 #include <math.h>
@@ -28,6 +29,58 @@ static puf_net encoded_net(int32_t number) {
     return net;
 }
 
+/* Calls of puf_lean_continue until the row is through. */
+static int in_slices(const puf_lean *lean, int32_t budget, int32_t *at, float *carry, float *scratch, float *heads) {
+    int calls = 1, status;
+    while ((status = puf_lean_continue(lean, budget, at, carry, scratch, heads)) == PUF_LEAN_BUSY) { calls++; }
+    CHECK(status == PUF_OK && *at == 0);
+    return calls;
+}
+
+/* A row in slices gives the bits of the whole, even after another one that was dropped on its way. */
+static void slices_equal(const puf_lean *lean, const void *row, const void *dropped, int32_t budget, float *carry, const float *heads,
+                         const float *handed_on) {
+    float *scratch = block((size_t)puf_lean_scratch(&lean->net) * 4), given[32], ours[9];
+    const size_t size = (size_t)puf_lean_carry(&lean->net) * 4;
+    int32_t at = 0;
+    memcpy(given, carry, sizeof given);
+    CHECK(puf_lean_begin(lean, dropped, scratch, &at) == PUF_OK);
+    for (int32_t i = 0; i < budget % 7 * 20; i++) {
+        if (puf_lean_continue(lean, 1, &at, size > 0 ? carry : NULL, scratch, ours) == PUF_OK) { break; }
+        CHECK(memcmp(carry, given, size) == 0);
+    }
+    memcpy(carry, given, sizeof given);
+    CHECK(puf_lean_begin(lean, row, scratch, &at) == PUF_OK);
+    (void)in_slices(lean, budget, &at, size > 0 ? carry : NULL, scratch, ours);
+    CHECK(memcmp(ours, heads, sizeof ours) == 0 && memcmp(carry, handed_on, size) == 0);
+    free(scratch);
+}
+
+typedef struct {
+    int32_t units, cost;
+} layer_of_units;
+
+/* How many calls a row takes, from its layers by hand: an exact account of what each call may do. */
+static void calls_by_hand(puf_net net, const layer_of_units *layers, int32_t count) {
+    float *flat = block((size_t)puf_net_params(&net) * 4), *scratch = block((size_t)puf_lean_scratch(&net) * 4);
+    float obs[67], carry[32] = {0}, heads[9];
+    for (int64_t i = 0; i < puf_net_params(&net); i++) { flat[i] = 0.1f * sinf((float)i); }
+    for (int i = 0; i < 67; i++) { obs[i] = sinf((float)i); }
+    const puf_lean lean = {.net = net, .params = flat};
+    for (int32_t budget = 1; budget < 9000; budget += 1 + budget / 3) {
+        int32_t calls = 1, left = budget, at = 0;
+        for (int32_t k = 0; k < count; k++) {
+            for (int32_t u = 0; u < layers[k].units; u++) {
+                if (left < layers[k].cost && left < budget) { calls++, left = budget; }
+                left -= layers[k].cost;
+            }
+        }
+        CHECK(puf_lean_begin(&lean, obs, scratch, &at) == PUF_OK);
+        CHECK(in_slices(&lean, budget, &at, carry, scratch, heads) == calls);
+    }
+    free(scratch), free(flat);
+}
+
 static void same_as_kernels(const puf_net *net, int normalised) {
     const int64_t params = puf_net_params(net);
     const int32_t carried = puf_net_carry(net), wide = net->obs_size;
@@ -46,7 +99,7 @@ static void same_as_kernels(const puf_net *net, int normalised) {
     const puf_lean lean = {.net = *net, .params = flat, .mean = normalised ? mean : NULL, .scale = scale, .clip = 3.0f,
                            .low = LOW, .high = HIGH};
     float *scratch = block((size_t)puf_lean_scratch(net) * 4), obs[67], theirs[64] = {0}, ours[32] = {0}, worst = 0.0f;
-    uint8_t bytes_of[67];
+    uint8_t bytes_of[sizeof obs], past[sizeof obs]; /* past: the row before */
     for (int t = 0; t < STEPS; t++) {
         for (int32_t i = 0; i < wide; i++) {
             bytes_of[i] = (uint8_t)((i * 7 + t) % 5);
@@ -57,7 +110,11 @@ static void same_as_kernels(const puf_net *net, int normalised) {
         int32_t chosen[3], choice[3];
         CHECK(puf_policy_forward(policy, NULL, row, carried ? theirs : NULL, 1, wanted, NULL) == PUF_OK);
         CHECK(puf_policy_act(policy, NULL, row, NULL, 1, 0, 0, 0, 1, carried ? theirs : NULL, chosen, NULL, NULL) == PUF_OK);
+        float before[32];
+        memcpy(before, ours, sizeof before);
         CHECK(puf_lean_heads(&lean, row, carried ? ours : NULL, scratch, heads) == PUF_OK);
+        slices_equal(&lean, row, t > 0 ? past : row, 1 + t * t * 3, before, heads, ours);
+        memcpy(past, row, sizeof past);
         CHECK(puf_lean_action(&lean, heads, choice) == PUF_OK);
         CHECK(memcmp(chosen, choice, 8) == 0);
         float number, kept = heads[8] < LOW[0] ? LOW[0] : (heads[8] > HIGH[0] ? HIGH[0] : heads[8]);
@@ -85,6 +142,15 @@ static void refusals(void) {
     CHECK(puf_lean_heads(NULL, obs, carry, scratch, heads) == PUF_EINVAL);
     CHECK(puf_lean_heads(&lean, obs, carry, scratch, heads) == PUF_OK && heads[0] == 0.0f);
     CHECK(puf_lean_action(&lean, heads, action) == PUF_EINVAL); /* without bounds */
+    int32_t at = 0;
+    CHECK(puf_lean_continue(&lean, 9, &at, carry, scratch, heads) == PUF_EINVAL); /* nothing was begun */
+    CHECK(puf_lean_begin(&lean, obs, scratch, &at) == PUF_OK);
+    CHECK(puf_lean_continue(&lean, 0, &at, carry, scratch, heads) == PUF_EINVAL);
+    CHECK(puf_lean_continue(&lean, 9, &at, NULL, scratch, heads) == PUF_EINVAL);
+    CHECK(puf_lean_continue(&lean, 9, &at, carry, scratch, heads) == PUF_LEAN_BUSY);
+    obs[0] = INFINITY;
+    CHECK(puf_lean_begin(&lean, obs, scratch, &at) == PUF_ENONFINITE);
+    CHECK(puf_lean_continue(&lean, 9, &at, carry, scratch, heads) == PUF_EINVAL);
     puf_net none = net;
     none.layers = 0;
     CHECK(puf_lean_params(&none) == 0);
@@ -104,6 +170,11 @@ int main(void) {
     same_as_kernels(&bytes, 1);
     same_as_kernels(&bytes, 0);
     same_as_kernels(&numbers, 1);
+    const layer_of_units lstm[] = {{12, 7 + 16}, {9, 12 + 16}, {11, 4 * (9 + 11) + 5 * 16}, {9, 11}};
+    const layer_of_units image[] = {{48, 18 + 16}, {6, 16 + 16}, {6, 4 + 16}, {5, 6 + 16}, {4, 5 + 16}, {3, 1},
+                                    {12, 13 + 16}, {9, 12 + 16}, {11, 3 * (9 + 11) + 3 * 16}, {9, 11}};
+    calls_by_hand(dense_net(PUF_LSTM, 0, PUF_TANH), lstm, 4);
+    calls_by_hand(numbers, image, 10);
     refusals();
     return failures > 0;
 }

@@ -37,6 +37,18 @@ int64_t puf_lean_scratch(const puf_net *net);
  * (puf_lean_carry) is overwritten with what is handed on, zeros where an episode begins; NULL without a memory. No two may
  * overlap. PUF_ENONFINITE: an observation is not finite; carry and heads are as they were. PUF_EINVAL: a pointer is missing. */
 int puf_lean_heads(const puf_lean *lean, const void *obs, float *carry, float *scratch, float *heads);
+/* The same in slices, for a scheduler without threads. `begin` reads the observation, which may change from then on; `continue`
+ * works until its budget is spent and returns PUF_LEAN_BUSY, or PUF_OK once heads and carry are written. Both keep in *at where
+ * they are; scratch and *at stay as they are in between, carry is only read until the end, and heads fill up. Another `begin`
+ * drops a row on its way.
+ *
+ * A unit of work is one number of a layer (of a core: one with all its gates). It costs its inputs, each a multiplication, and
+ * PUF_LEAN_TANH for each activation (5 in a unit of an LSTM, 3 of a GRU); handing a number on costs 1. A call does at least one
+ * unit, and no further one that would pass its budget (at least 1): its work is at most the larger of the budget and the dearest
+ * unit, and what reaches it, a few steps for each layer; the last call also copies the carry. Results are those of
+ * puf_lean_heads to the bit, whatever the budgets. PUF_EINVAL: as above, or nothing was begun. */
+int puf_lean_begin(const puf_lean *lean, const void *obs, float *scratch, int32_t *at);
+int puf_lean_continue(const puf_lean *lean, int32_t budget, int32_t *at, float *carry, float *scratch, float *heads);
 /* heads (L) -> action: K int32 words, the first most likely option of each choice, then A float32 words. PUF_EINVAL: a
  * pointer is missing. */
 int puf_lean_action(const puf_lean *lean, const float *heads, void *action);

@@ -17,7 +17,7 @@ typedef struct {
 PUF_INLINE int32_t puf_walk_next(const puf_walk *walk) { return walk->done - walk->passed; }
 
 /* Whether this call does a unit of a layer of `units`. The first unit of a call is always done. */
-PUF_INLINE int puf_walk_take(puf_walk *walk, int32_t unit, int32_t units, int32_t cost) {
+static inline int puf_walk_take(puf_walk *walk, int32_t unit, int32_t units, int32_t cost) {
     if (unit < 0 || unit >= units || (walk->spent > 0 && cost > walk->budget - walk->spent)) { return 0; }
     walk->spent += cost;
     walk->done++;
