@@ -45,9 +45,12 @@ BEST = {  # returns that cannot be beaten, or that good policies reach
     "squared": "1",
 }
 NOTES = {
-    "deep_sea": "With `size` 20, plain PPO has found the corner on no seed (three in the tests). At the default of 10, random "
-    "actions meet it once in 1024 episodes and a run has 20,000 of them: most seeds (each with a map of its own) learn it by "
-    "luck. It waits for methods that explore.",
+    "deep_sea": "It waits for methods that explore. In bsuite's 10,000 episodes, plain PPO with small batches (8 environments "
+    "x 40 steps, minibatch 80, learning rate 0.001, entropy 0.01) learns `size` 3 and 7 on each of six seeds and "
+    "10 on none: the cost of moving right is learnt before the corner is met, which happens to random actions "
+    "once in 1024 episodes. Tests show it. Chance helps now and then (1 seed of 12 without the entropy bonus), "
+    "and more often the preset, whose larger batches see 20,000 episodes: most seeds, each with a map of its own, "
+    "learn 10. None of them learns 20.",
     "memory": "With `length` 0 the preset solves it; with 1 or more a policy without memory stays at chance. It waits for "
     "recurrent policies.",
     "mountain_car": "No reward is shaped: 16 environments and normalised observations and returns find the goal.",

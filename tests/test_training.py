@@ -47,10 +47,27 @@ def test_squashed_actions_reach_the_score_of_pendulum(tmp_path, learning_seed):
     assert score("pendulum", learning_seed, tmp_path, **{"policy.squash": True}) >= -230
 
 
-def test_plain_ppo_does_not_explore_a_deep_sea(tmp_path, learning_seed):
-    shallow, deep = ({"deep_sea.size": size, "deep_sea.map_seed": learning_seed} for size in (3, 20))
-    assert score("deep_sea", learning_seed, tmp_path, **shallow) == pytest.approx(0.99, abs=1e-6)
-    assert score("deep_sea", learning_seed, tmp_path, **deep) < 0.1
+SMALL_BATCHES = {
+    "train.num_envs": 8,
+    "ppo.horizon": 40,
+    "ppo.minibatch": 80,
+    "ppo.learning_rate": 1e-3,
+    "ppo.entropy_coef": 0.01,
+}
+
+
+@pytest.mark.parametrize(("size", "learnt"), [(3, True), (7, True), (10, False)])
+def test_plain_ppo_does_not_explore_a_deep_sea(tmp_path, learning_seed, size, learnt):
+    sea = {
+        "deep_sea.size": size,
+        "deep_sea.map_seed": learning_seed,
+        "train.timesteps": 10_000 * size,
+    }  # bsuite's 10,000 episodes
+    assert (score("deep_sea", learning_seed, tmp_path, **SMALL_BATCHES, **sea) > 0.9) == learnt
+
+
+def test_more_of_plain_ppo_does_not_help_in_a_deeper_sea(tmp_path, learning_seed):
+    assert score("deep_sea", learning_seed, tmp_path, **{"deep_sea.size": 20, "deep_sea.map_seed": learning_seed}) < 0.1
 
 
 def test_a_policy_without_memory_cannot_remember(tmp_path, learning_seed):
@@ -208,3 +225,8 @@ def test_public_names_load():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         puffer.nothing  # noqa: B018
     assert isinstance(puffer.make_vec("cartpole", num_envs=1), VecEnv)
+
+
+def test_settings_of_another_back_end_are_pointed_out(tmp_path):
+    with pytest.warns(UserWarning, match="settings of torch have no effect: the back end is native"):
+        puffer.train("bandit", options={"torch.compile": True}, timesteps=64, out=str(tmp_path))

@@ -140,7 +140,7 @@ def gates(seeds: int) -> list[Gate]:
         ),
         Gate(
             name="embedded",
-            about="policies as C, under QEMU on Cortex-M0, M3, M4F and M7",
+            about="policies as C, under QEMU on Cortex-M0, M3, M4F, M7 and RV32; learning on M4F",
             command=tool("embedded"),
             closing=True,
         ),

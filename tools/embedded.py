@@ -36,7 +36,9 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
-LEARN = ROOT / "packages/pufferlib-embedded/examples/learn/learn.c"
+EXAMPLES = ROOT / "packages/pufferlib-embedded/examples"
+LEARN = EXAMPLES / "learn/learn.c"
+BOARDS = (("Cortex-M0+ of an RP2040", "cortex-m0", "-mcpu=cortex-m0plus"), ("RV32IMC of an ESP32-C3", "rv32", "-march=rv32imc"))
 LEARNS_ON = "cortex-m4f"
 HOSTED = {"pool.c", "park.c"}  # threads
 # Episodes with the environment: of a number on every kind of processor, and one of 500 steps.
@@ -67,8 +69,8 @@ def lost(name: str, found: dict[str, Any]) -> str:
     """What integers cost a policy."""
     held_out, played = found["held_out"], found["returns"]
     return (
-        f"{name} in int8: mean return {played['int8']:.1f}, in float32 {played['float32']:.1f}; KL {held_out['kl_mean']:.1e} in "
-        f"the mean, {held_out['kl_max']:.1e} at most"
+        f"{name} in int8: mean return {played['int8']:.1f}, in float32 {played['float32']:.1f}; KL {held_out['kl_mean']:.1e} "
+        f"in the mean, {held_out['kl_max']:.1e} at most"
     )
 
 
@@ -102,6 +104,20 @@ def learning(folder: Path) -> str:
     if differ:
         raise SystemExit(f"learning on {LEARNS_ON}: {', '.join(differ)} differ from the host's: {host} {device}")
     return f"learning on {LEARNS_ON}: " + ", ".join(f"{name} {value:,}" for name, value in device.items())
+
+
+def boards(folder: Path) -> None:
+    """Compiles what the projects in examples/boards have in common, with policies exported for their processors."""
+    for name, target, flag in BOARDS:
+        device = TARGETS[target]
+        flags = [*(word for word in device.flags if not word.startswith(flag.partition("=")[0])), flag]
+        sources = [EXAMPLES / "boards/control.c", *(folder / f"cartpole-64x64-{target}-float32/src").glob("*.c")]
+        include = [f"-I{EXAMPLES / 'boards'}", f"-I{folder / f'cartpole-64x64-{target}/src'}"]
+        for source in sources:
+            run(
+                [tools(device)["cc"], *FLAGS, *BARE, *flags, *include, "-c", str(source), "-o", str(folder / "board.o")], folder
+            )
+        print(f"examples/boards/control.c and the policy compile for the {name}")
 
 
 def finds_faults(path: Path, folder: Path, pool: ThreadPoolExecutor) -> list[str]:
@@ -154,6 +170,7 @@ def main() -> int:
             if precision == "int8" and target == "host":
                 print(lost(policy, report["int8"]))
         print(learnt.result())
+        boards(folder)
         unseen = finds_faults(paths["cartpole gru"], folder, pool)
     print(
         f"{len(jobs)} exports repeated their golden vectors, {len(PRECISIONS) * len(CLOSED_LOOPS)} an episode with the "

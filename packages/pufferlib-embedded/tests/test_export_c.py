@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,9 +221,49 @@ def test_too_large_says_by_how_much(tmp_path):
 
 def test_the_folder_builds_by_cmake(tmp_path, cartpole):
     export(cartpole, tmp_path / "out", unverified=True)
-    for command in (["cmake", "-B", "build", "-S", "out"], ["cmake", "--build", "build"], ["build/test_policy"]):
+    for command in (
+        ["cmake", "-B", "build", "-S", "out"],
+        ["cmake", "--build", "build"],
+        ["build/test_policy"],
+        ["build/slices"],
+    ):
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     json.loads((tmp_path / "out/library.json").read_text())
+
+
+CONTROL = """
+#include "control.h"
+int main(void) {
+    static control body;
+    static policy_state whole;
+    policy_action wanted;
+    float obs[POLICY_OBS] = {0.1f, -0.2f, 0.03f, 0.4f};
+    int slices = 1;
+    control_init(&body);
+    control_begin(&body, obs);
+    (void)control_work(&body);
+    obs[0] = -0.7f;
+    control_begin(&body, obs); /* in the middle of a step: that is dropped */
+    for (; !control_work(&body); slices++) { obs[0] = 9.0f; /* nobody reads it any more */ }
+    obs[0] = -0.7f;
+    policy_reset(&whole);
+    if (policy_step(&whole, obs, &wanted) != POLICY_OK || wanted.choice[0] != body.action.choice[0]) { return 1; }
+    for (int i = 0; i < POLICY_HEADS; i++) { if (whole.heads[i] != body.state.heads[i]) { return 2; } }
+    if (slices < 8 || body.missed != 1 || body.faults != 0 || control_work(&body)) { return 3; }
+    obs[0] = 1e30f * 1e30f;
+    control_begin(&body, obs);
+    return (body.faults == 1 && !body.busy) ? 0 : 4;
+}
+"""
+
+
+def test_the_example_of_boards_acts_in_slices(tmp_path, cartpole):
+    export(cartpole, tmp_path / "out", unverified=True)
+    (tmp_path / "main.c").write_text(CONTROL)
+    boards = Path(__file__).resolve().parent.parent / "examples/boards"
+    build = targets.Build(targets.TARGETS["host"], tmp_path / "out", tmp_path)
+    build.objects()
+    assert build.test(str(tmp_path / "main.c"), str(boards / "control.c"), include=str(boards)) == {}
 
 
 def test_the_command(tmp_path, cartpole, capsys):

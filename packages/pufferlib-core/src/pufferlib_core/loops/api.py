@@ -74,6 +74,8 @@ def train(
         given["train"] = section
     checkpoint = _origin(resume, given)
     resolved, spec, algorithm = resolve(base_settings(checkpoint), given)
+    for name in sorted(set(given) & set(backend_specs()) - {resolved.backend}):
+        warnings.warn(f"settings of {name} have no effect: the back end is {resolved.backend}", stacklevel=2)
     if resume == AUTO and checkpoint is not None:
         episodes = _episodes(checkpoint)
         if complete(resolved, int(checkpoint.path.name), episodes):
