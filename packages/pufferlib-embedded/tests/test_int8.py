@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pufferlib_core import train
 from pufferlib_core.errors import ConfigError, RunError, UnknownName
+from pufferlib_core.native import ffi, lib
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded import integer, model8
 from pufferlib_embedded.export import export
@@ -120,6 +121,21 @@ def test_the_core_is_the_oracle_to_the_bit(kind, model):
     finally:
         made.program = was
         made.__dict__.pop("lean", None)
+
+
+@pytest.mark.parametrize("kind", ["clipped", "both lstm", "gru relu", "image"])
+def test_work_is_counted_in_units(kind, model):
+    made, at, calls = model(kind), ffi.new("int32_t *"), 1
+    obs = np.zeros(made.spec.tree.width, made.spec.tree.feature_dtype)
+    carry, scratch = made.no_carry(), np.zeros(made.scratch, np.int8)
+    heads, memory = ffi.new("float[]", made.spec.logits), ffi.from_buffer("int8_t[]", scratch)
+    handed_on = ffi.from_buffer("int16_t[]", carry) if made.carry else ffi.NULL
+    assert lib.puf_lean8_begin(made.lean, ffi.from_buffer(obs), memory, at) == lib.PUF_OK
+    while lib.puf_lean8_continue(made.lean, 1, at, handed_on, memory, heads) == lib.PUF_LEAN_BUSY:
+        calls += 1
+    assert calls == sum(count for count, _ in made.units)
+    wanted, _, _ = made.act(obs, made.no_carry())
+    assert list(heads) == wanted.tolist()
 
 
 def test_arithmetic_by_hand():
