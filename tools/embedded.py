@@ -112,7 +112,7 @@ def boards(folder: Path) -> None:
         device = TARGETS[target]
         flags = [*(word for word in device.flags if not word.startswith(flag.partition("=")[0])), flag]
         sources = [EXAMPLES / "boards/control.c", *(folder / f"cartpole-64x64-{target}-float32/src").glob("*.c")]
-        include = [f"-I{EXAMPLES / 'boards'}", f"-I{folder / f'cartpole-64x64-{target}/src'}"]
+        include = [f"-I{EXAMPLES / 'boards'}", f"-I{folder / f'cartpole-64x64-{target}-float32/src'}"]
         for source in sources:
             run(
                 [tools(device)["cc"], *FLAGS, *BARE, *flags, *include, "-c", str(source), "-o", str(folder / "board.o")], folder
