@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pufferlib_core import evaluate, load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
 from pufferlib_core.backends.params import initial_params, views
@@ -62,6 +65,12 @@ SPECS = {
 }
 
 
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory):
+    """A model of each kind of policy."""
+    return [Model(saved(tmp_path_factory.mktemp("kinds"), spec)) for spec in SPECS.values()]
+
+
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_every_kind_of_policy_repeats_its_golden_vectors(tmp_path, spec):
     path = saved(tmp_path, spec)
@@ -100,6 +109,29 @@ def test_slices_do_the_work_that_the_model_counts(tmp_path, kind):
         assert (calls, at[0]) == (wanted, 0)
     assert calls == 1  # the budget of a whole step is model.work
     assert max(cost for _, cost in model.units) == model.dearest
+
+
+@given(budgets=st.lists(st.integers(1, 3000), min_size=1, max_size=40), dropped=st.integers(0, 60), rows=st.integers(1, 4))
+def test_slices_give_the_bits_of_the_whole_whatever_the_budgets(policies, budgets, dropped, rows):
+    for model in policies:
+        rng, at = np.random.default_rng(rows), ffi.new("int32_t *")
+        whole, sliced = np.zeros((2, model.carry), np.float32)
+        scratch, heads = np.empty(model.scratch, np.float32), np.empty(model.spec.logits, np.float32)
+        handed_on = ffi.from_buffer("float[]", sliced) if model.carry else ffi.NULL
+        buffers = handed_on, ffi.from_buffer("float[]", scratch), ffi.from_buffer("float[]", heads)
+        for _ in range(rows):
+            obs, other = rng.integers(0, 9, (2, model.spec.tree.width)).astype(model.spec.tree.feature_dtype)
+            lib.puf_lean_begin(model.lean, ffi.from_buffer(other), buffers[1], at)
+            for _ in range(dropped):
+                if lib.puf_lean_continue(model.lean, 1, at, *buffers) == lib.PUF_OK:
+                    sliced[:] = whole  # that one came to its end
+                    break
+            lib.puf_lean_begin(model.lean, ffi.from_buffer(obs), buffers[1], at)
+            spent = itertools.cycle(budgets)
+            while lib.puf_lean_continue(model.lean, next(spent), at, *buffers) == lib.PUF_LEAN_BUSY:
+                pass
+            assert heads.tobytes() == model.act(obs, whole)[0].tobytes()
+            assert sliced.tobytes() == whole.tobytes()
 
 
 def test_the_model_acts_like_the_native_back_end(cartpole):
@@ -206,6 +238,8 @@ def test_refusals(tmp_path, cartpole, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(RunError, match=r"arm-none-eabi-gcc.*apt-get install.*--unverified"):
         export(cartpole, tmp_path / "out", target="cortex-m0")
+    with pytest.raises(RunError, match=r"riscv64-unknown-elf-gcc, .*qemu-system-riscv32 is not installed.* picolibc"):
+        export(cartpole, tmp_path / "out", target="rv32")
     assert not (tmp_path / "out").exists()
 
 

@@ -91,7 +91,7 @@ TARGETS = {
         Target(
             name="rv32", about="ESP32-C3 (RV32IMC), 4 MiB of flash, 400 KiB of memory", family=RV32,
             machine=("virt", "-bios", "none"), flags=("-march=rv32imc", "-mabi=ilp32", "-mcmodel=medany"),
-            flash=4 << 20, ram=400 << 10, machine_flash=4 << 20, machine_ram=4 << 20, mac_cycles=190,
+            flash=4 << 20, ram=400 << 10, machine_flash=4 << 20, machine_ram=4 << 20, mac_cycles=340,
         ),
     )
 }  # fmt: skip

@@ -14,7 +14,7 @@ from pufferlib_core.spaces import Flat, Mixed
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector import VecEnv, env_spec
 
-RENDER_FPS = 50  # as `puffer play` shows them
+RENDER_FPS = 50  # as `puffer demo` shows them
 
 
 def resolve(env: str | EnvSpec, config: Mapping[str, Any] | None) -> EnvSpec:

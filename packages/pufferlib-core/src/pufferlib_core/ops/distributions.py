@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from typing import Any
 
 Array = Any
@@ -32,17 +34,31 @@ def categorical(logits: Array, action: Array, nvec: tuple[int, ...], *, xp: Any)
     Returns:
         (log-probability, entropy), float (N,).
     """
-    total, spread = xp.zeros_like(logits[:, 0]), xp.zeros_like(logits[:, 0])
+    parts = []
     first = 0
     for k, n in enumerate(nvec):
-        part = logits[:, first : first + n]
-        shifted = part - xp.max(part, axis=1, keepdims=True)
-        logp = shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+        logp = log_softmax(logits[:, first : first + n], xp=xp)
         chosen = xp.arange(n)[None, :] == action[:, k : k + 1]
-        total = total + xp.sum(xp.where(chosen, logp, xp.zeros_like(logp)), axis=1)
-        spread = spread - xp.sum(xp.exp(logp) * logp, axis=1)
+        logprob = xp.sum(xp.where(chosen, logp, xp.zeros_like(logp)), axis=1)
+        parts.append((logprob, -xp.sum(xp.exp(logp) * logp, axis=1)))
         first += n
-    return total, spread
+    return _summed(parts)
+
+
+def _summed(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    logprobs, entropies = zip(*parts, strict=True)
+    return functools.reduce(operator.add, logprobs), functools.reduce(operator.add, entropies)
+
+
+def log_softmax(logits: Array, *, xp: Any) -> Array:
+    """logit_j - log sum exp logit_j of rows (N, n), relative to their largest."""
+    shifted = logits - _constant(xp.max(logits, axis=1, keepdims=True))
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+
+
+def _constant(x: Array) -> Array:
+    """What no gradient depends on; torch need not differentiate it, which takes time on the CPU."""
+    return x.detach() if hasattr(x, "detach") else x
 
 
 def squash(sample: Array, low: Array, high: Array, *, xp: Any) -> Array:
@@ -131,8 +147,7 @@ def mixed(
         parts.append(categorical(masked_logits(heads[:, :first], action_mask, xp=xp), choices, nvec, xp=xp))
     if numbers is not None:
         parts.append(gaussian(heads[:, first:], log_std, numbers, squashed=squashed, xp=xp))
-    logprobs, entropies = zip(*parts, strict=True)
-    return sum(logprobs), sum(entropies)
+    return _summed(parts)
 
 
 def kl(
@@ -157,9 +172,7 @@ def kl(
         parts = []
         for heads in (old, new):
             mask = None if action_mask is None else action_mask[:, first : first + n]
-            part = masked_logits(heads[:, first : first + n], mask, xp=xp)
-            shifted = part - xp.max(part, axis=1, keepdims=True)
-            parts.append(shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True)))
+            parts.append(log_softmax(masked_logits(heads[:, first : first + n], mask, xp=xp), xp=xp))
         total = total + xp.sum(xp.exp(parts[0]) * (parts[0] - parts[1]), axis=1)
         first += n
     was, now = log_stds

@@ -19,7 +19,7 @@ class Coefficients(NamedTuple):
 def _mean(x: Array, valid: Array | None, *, xp: Any) -> Array:
     """Mean over valid rows (None: all are), 0 if there are none; others are selected as 0, so that NaN in them cannot leak."""
     if valid is None:
-        return xp.sum(x) / max(x.shape[0], 1)
+        return xp.mean(x) if x.shape[0] else xp.sum(x)
     count = xp.sum(xp.where(valid != 0, xp.ones_like(x), xp.zeros_like(x)))
     return xp.sum(xp.where(valid != 0, x, xp.zeros_like(x))) / xp.maximum(count, xp.ones_like(count))
 
@@ -90,5 +90,9 @@ def loss(
         "clip_fraction": xp.where(xp.abs(ratio - 1) > coefficients.clip, xp.ones_like(ratio), xp.zeros_like(ratio)),
     }
     parts = {name: _mean(row, valid, xp=xp) for name, row in rows.items()}
-    total = parts["policy_loss"] + config.value_coef * parts["value_loss"] - coefficients.entropy * parts["entropy"]
-    return total + coefficients.kl * parts["approx_kl"], parts
+    total = parts["policy_loss"] + config.value_coef * parts["value_loss"]
+    if config.entropy_coef:
+        total = total - coefficients.entropy * parts["entropy"]
+    if config.kl_coef:
+        total = total + coefficients.kl * parts["approx_kl"]
+    return total, parts

@@ -22,7 +22,10 @@ class TorchConfig:
         "float32", "of the layers; parameters, the memory, the loss and the optimiser stay float32",
         choices=("float32", "bf16", "fp16"),
     )  # fmt: skip
-    accumulate: int = option(1, "parts of a minibatch that are learnt from one after the other, to need less memory", low=1)
+    accumulate: int = option(
+        0, "parts of a minibatch that are learnt from one after the other, to need less memory; 0: one, or on the CPU as many "
+        "as keep dense layers in its cache", low=0,
+    )  # fmt: skip
 
 
 def _load() -> Any:

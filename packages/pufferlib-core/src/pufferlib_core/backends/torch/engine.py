@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import functools
 import math
 from collections.abc import Mapping
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
     from pufferlib_core.algorithms.ppo import PPOConfig
 
 Rows = dict[str, Tensor]  # planes of a segment, (rows, ...), by name
-PLANES = ("choices", "numbers", "action_mask", "old_logprob", "old_value", "target")  # what the loss reads beside the network
+TAKEN = ("choices", "numbers", "action_mask")  # what the loss reads beside the network and `planes`
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch's Adam names what `backends.params.moments` names; Muon has the first
 METRICS = ("loss", "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+CACHED = 1 << 18  # numbers of a layer's outputs that stay in a core's cache
 FIRST_SCALE = 65536.0  # of the loss in fp16, in every update anew: so no checkpoint has to hold one
 
 
@@ -55,6 +58,31 @@ def device_of(options: TorchConfig) -> torch.device:
         raise ConfigError(f"torch.device={options.device!r} is not here: {str(error).splitlines()[0]}") from error
     torch.set_num_threads(options.threads)
     return device
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Lets glibc keep what torch frees for its next tensors: each would else come from the kernel, page by page, and go back.
+
+    With minibatches of 32,768 rows that saves nine of ten page faults. Up to 1 GiB stays with the process. Elsewhere than on
+    glibc nothing changes.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes
+    mallopt(M_TRIM_THRESHOLD, 1 << 30)
+
+
+def pieces(spec: PolicySpec, minibatch: int) -> int:
+    """Into how many parts a minibatch is best cut on a processor: what a dense layer gives then stays in the cache.
+
+    Elsewhere the work is in convolutions or steps of a memory, for which whole minibatches are better.
+    """
+    if spec.carry or spec.encoders or spec.config.module or not spec.config.hidden:
+        return 1
+    return min(max(1, minibatch * max(spec.config.hidden) // CACHED), minibatch)
 
 
 class TorchEngine:
@@ -80,13 +108,16 @@ class TorchEngine:
         self.inexact = "" if self.device.type == "cpu" else f"sums on {self.device} have no fixed order"
         # What a gradient step takes: rows, or with a memory the sequences of whole environments.
         self._units, self._each = (num_envs, config.horizon) if spec.carry else (config.horizon * num_envs, 1)
-        self._pieces = options.accumulate
+        plain = self.device.type == "cpu" and options.precision == "float32"
+        self._pieces = options.accumulate or (pieces(spec, config.minibatch) if plain else 1)
         if self._pieces > config.minibatch // self._each:
             raise ConfigError(
                 f"torch.accumulate={self._pieces} must be at most {config.minibatch // self._each}, the "
                 f"{'sequences' if spec.carry else 'rows'} of a minibatch"
             )
         self._precision = options.precision
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._first_scale = FIRST_SCALE if options.precision == "fp16" else 1.0
         self._scale = 1.0  # of the loss, so that gradients do not vanish in fp16
         network = make_network(spec, seed)
@@ -98,7 +129,6 @@ class TorchEngine:
         kept = {key: aligned_zeros(shapes[name], np.float32) for name, keys in self._kept.items() for key in keys}
         self._state: dict[str, Array] = learnt | kept | {"adam/step": self._adam_step}
         self.policy = TorchPolicy(spec, place(network, learnt, self.device), self.device, self._precision)
-        plain = self.device.type == "cpu" and options.precision == "float32"
         self._core = core_collector(spec, pool, seed) if plain else None
         self._params = dict(self.policy.network.named_parameters())
         self._moments: dict[str, dict[str, Tensor]] = {}
@@ -218,14 +248,8 @@ class TorchEngine:
 
     def _load_rows(self, segment: Segment, advantage: Array, target: Array, importance: Array | None) -> Rows:
         """The planes of a segment on the device, (T * N, ...); features are normalised once. See also `_sequences`."""
-        flat: dict[str, Any] = {
-            "old_logprob": segment.logprob.reshape(-1),
-            "old_value": segment.value.reshape(-1),
-            "advantage": advantage.reshape(-1),
-            "target": target.reshape(-1),
-        }
-        if importance is not None:
-            flat["importance"] = importance.reshape(-1)
+        planes = [advantage, segment.logprob, segment.value, target] + ([] if importance is None else [importance])
+        flat: dict[str, Any] = {"planes": np.stack([plane.reshape(-1) for plane in planes])}
         if self.spec.nvec:
             flat["choices"] = choices_of(segment.action).reshape(segment.rows, -1)
         if self.spec.numbers:
@@ -274,24 +298,24 @@ class TorchEngine:
         """
         pieces = [(part, self._index(rows, part)) for part in units.tensor_split(self._pieces)]
         count = max(sum(len(index) for _, index in pieces), 1)
-        every = torch.cat([index for _, index in pieces])
-        advantage = rows["advantage"][every]
+        planes = rows["planes"].index_select(1, torch.cat([index for _, index in pieces]))
         if self.config.normalize_advantage:
-            advantage = normalize_advantage(advantage, None, xp=xp)
-        if "importance" in rows:
-            advantage = advantage * rows["importance"][every]
-        split = advantage.split([len(index) for _, index in pieces])
+            planes[0] = normalize_advantage(planes[0], None, xp=xp)
+        if len(planes) > 4:
+            planes[0] *= planes[4]
+        split = planes.split([len(index) for _, index in pieces], 1)
         while True:
             for parameter in self._params.values():
                 parameter.grad = None
             measured: list[Tensor] = []
             for (part, index), own in zip(pieces, split, strict=True):
-                planes = {name: rows[name][index] for name in PLANES if name in rows}
-                total, parts = self._loss(self._read(rows, part, index) | planes | {"advantage": own}, weights)
+                taken = {name: rows[name][index] for name in TAKEN if name in rows}
+                total, parts = self._loss(self._read(rows, part, index) | taken | {"planes": own}, weights)
                 weight = len(index) / count
                 (total * (weight * self._scale)).backward()
                 named = parts | {"loss": total}
-                measured.append(weight * torch.stack([named[name].detach() for name in METRICS[:-1]]))
+                with torch.no_grad():
+                    measured.append(weight * torch.stack([named[name] for name in METRICS[:-1]]))
             gradients, metrics = self._gradients(), sum(measured[1:], start=measured[0])
             norm = torch.nn.utils.get_total_norm(gradients)
             if self._scale == 1 or torch.isfinite(norm) or not torch.isfinite(metrics[0]):
@@ -326,9 +350,10 @@ class TorchEngine:
             heads, log_std, rows.get("choices"), rows.get("numbers"), self.spec.nvec, rows.get("action_mask"),
             squashed=self.spec.config.squash, xp=xp,
         )  # fmt: skip
+        advantage, old_logprob, old_value, target = rows["planes"][:4]
         return loss(
-            logprob, entropy, value, old_logprob=rows["old_logprob"], advantage=rows["advantage"], target=rows["target"],
-            old_value=rows["old_value"], valid=None, config=self._raw, coefficients=weights, xp=xp,
+            logprob, entropy, value, old_logprob=old_logprob, advantage=advantage, target=target, old_value=old_value,
+            valid=None, config=self._raw, coefficients=weights, xp=xp,
         )  # fmt: skip
 
 

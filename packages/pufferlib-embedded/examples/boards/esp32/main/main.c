@@ -6,8 +6,9 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 
-enum { PERIOD_MS = 20, REPORT_EVERY = 50, LAMP = GPIO_NUM_8 };
+enum { PERIOD_MS = 20, REPORT_EVERY = 50 };
 
+static const gpio_num_t LAMP = GPIO_NUM_8;
 static control body;
 static float obs[POLICY_OBS];
 
