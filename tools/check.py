@@ -145,6 +145,12 @@ def gates(seeds: int) -> list[Gate]:
             closing=True,
         ),
         Gate(
+            name="proofs",
+            about="what Frama-C's EVA proves of exported policies",
+            command=tool("check_proofs"),
+            closing=True,
+        ),
+        Gate(
             name="site",
             about="mkdocs build --strict",
             command=["mkdocs", "build", "--strict", "--quiet"],

@@ -31,7 +31,7 @@ IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
     "pufferlib-wasm": ["py.typed", "puffer.wasm", "puffer-scalar.wasm"],
-    "pufferlib-embedded": ["py.typed", "command.py", "templates/policy.c", "templates/README.md"],
+    "pufferlib-embedded": ["py.typed", "command.py", "templates/rust/lib.rs", "templates/verify/klee/klee.h"],
     "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
 }
 TRAIN_KEYS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -15,54 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pufferlib_core import evaluate, load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
-from pufferlib_core.backends.params import initial_params, views
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
 from pufferlib_core.native import ffi, lib
-from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.spaces import Box, Dict, Discrete, Mixed, MultiDiscrete
+from pufferlib_core.spaces import Dict
 from pufferlib_embedded import closed_loop, targets
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
-
-VECTOR = Box(-np.inf, np.inf, (5,))
-
-
-@pytest.fixture(scope="module")
-def cartpole(tmp_path_factory):
-    """A checkpoint of CartPole that normalises its observations."""
-    folder = tmp_path_factory.mktemp("runs")
-    options = {"train.timesteps": 4096, "policy.normalize_obs": True, "policy.hidden": [16, 16]}
-    return train("cartpole", options=options, out=str(folder), seed=1).checkpoint
-
-
-def saved(tmp_path, spec, *, masked=False, without=(), **tensors):
-    """A checkpoint of random parameters whose every tensor matters."""
-    rng = np.random.default_rng(0)
-    flat = initial_params(spec, 3) + rng.normal(size=spec.params).astype(np.float32) * 0.2
-    given = {name: array.copy() for name, array in views(spec, flat).items()} | tensors
-    files = {"policy": given, "envs": {"action_mask": np.ones(1, np.uint8)} if masked else {"step": np.zeros(1, np.int64)}}
-    manifest = {"policy": spec.to_json(), "env": "walk:SPEC", "backend": "native", "algorithm": "ppo"}
-    return save_checkpoint(tmp_path, 7, files=files, state={"settings": {}}, manifest=manifest)
-
-
-def spec_of(obs=VECTOR, action=None, **policy):
-    return PolicySpec(obs_space=obs, action_space=action or Discrete(3), config=PolicyConfig(**{"hidden": (12,), **policy}))
-
-
-def folder_bytes(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-SPECS = {
-    "continuous, clipped": spec_of(action=Box([-1.0, -np.inf], [1.0, 0.5])),
-    "squashed": spec_of(action=Box(-2, 2, (2,)), squash=True, activation="relu"),
-    "both, separate lstm": spec_of(
-        action=Mixed(MultiDiscrete([2, 4]), Box(-1, 1, (1,))), core="lstm", core_size=6, separate=True
-    ),
-    "gru": spec_of(core="gru", core_size=9),
-    "image": spec_of(obs=Box(0, 255, (6, 5, 2), "uint8"), conv=("4:3:1", "3:2:2"), activation="relu"),
-}
+from small_policies import SPECS, VECTOR, folder_bytes, saved, spec_of
 
 
 @pytest.fixture(scope="module")
@@ -253,16 +214,54 @@ def test_too_large_says_by_how_much(tmp_path):
         export(wide, tmp_path / "out", target="cortex-m0", unverified=True)
 
 
-def test_the_folder_builds_by_cmake(tmp_path, cartpole):
+CATEGORIES = {  # of the library specification
+    "Display", "Communication", "Signal Input/Output", "Sensors", "Device Control", "Timing", "Data Storage",
+    "Data Processing", "Other",
+}  # fmt: skip
+HOST = """cmake_minimum_required(VERSION 3.13)
+project(host C)
+add_subdirectory(out)
+add_executable(host main.c)
+target_link_libraries(host policy)
+"""
+MAIN = """#include "policy.h"
+int main(void) {
+    static policy_state state;
+    static const float obs[POLICY_OBS];
+    policy_action action;
+    policy_reset(&state);
+    return policy_step(&state, obs, &action) == POLICY_OK ? 0 : 1;
+}
+"""
+
+
+def test_the_folder_builds_by_cmake_alone_and_in_a_project(tmp_path, cartpole):
     export(cartpole, tmp_path / "out", unverified=True)
-    for command in (
-        ["cmake", "-B", "build", "-S", "out"],
-        ["cmake", "--build", "build"],
-        ["build/test_policy"],
-        ["build/slices"],
-    ):
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    json.loads((tmp_path / "out/library.json").read_text())
+    (tmp_path / "CMakeLists.txt").write_text(HOST)
+    (tmp_path / "main.c").write_text(MAIN)
+    for source, programs in (("out", ["test_policy", "slices"]), (".", ["host", "out/test_policy"])):
+        for command in (["-B", f"build/{source}", "-S", source], ["--build", f"build/{source}"]):
+            subprocess.run(["cmake", *command], cwd=tmp_path, check=True, capture_output=True)
+        for program in programs:
+            subprocess.run([f"build/{source}/{program}"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_library_files_name_what_their_tools_require(tmp_path, cartpole):
+    """PlatformIO's specification of library.json; the library specification of Arduino, as arduino-lint reads it."""
+    export(cartpole, tmp_path / "out", unverified=True)
+    manifest = json.loads((tmp_path / "out/library.json").read_text())
+    assert re.fullmatch(r"[a-z0-9_\-.]{1,50}", manifest["name"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", manifest["version"])
+    assert (tmp_path / "out" / manifest["build"]["srcDir"]).is_dir()
+    lines = (tmp_path / "out/library.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    required = ("name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures")
+    assert [name for name in required if not properties.get(name)] == []
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,62}", properties["name"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", properties["version"])
+    assert properties["category"] in CATEGORIES
+    assert properties["url"].startswith("https://")
+    assert (tmp_path / "out/src" / properties["includes"]).is_file()
 
 
 CONTROL = """

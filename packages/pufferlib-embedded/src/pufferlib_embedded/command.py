@@ -11,8 +11,7 @@ HELP = "write the policy of a checkpoint as C for a small device, compiled and r
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds those of this command."""
-    parser.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint or run folder")
-    parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder, which is made in one that exists")
+    places(parser)
     parser.add_argument(
         "--precision", choices=("float32", "int8"), default="float32", help="of weights and numbers; default: float32"
     )
@@ -26,6 +25,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--closed-loop", action="store_true", help="also run an episode with the environment, in C, on the target"
     )
+
+
+def places(parser: argparse.ArgumentParser) -> None:
+    """Adds what every export to a folder has."""
+    parser.add_argument("--checkpoint", metavar="PATH", required=True, help="checkpoint or run folder")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder, which is made in one that exists")
     parser.add_argument("--force", action="store_true", help="replace the folder if it is an exported policy")
     parser.add_argument("--unverified", action="store_true", help="only write: compile, run and measure nothing")
 

@@ -46,7 +46,7 @@ def header(model: Model) -> dict[str, str]:
     if spec.numbers:
         action.append(f"    float number[POLICY_NUMBERS]; /* after the {spec.postprocessing} to its bounds */\n")
     return {
-        "about": f"{model.env}, {model.step} steps, checkpoint {model.digest[:16]}",
+        "about": model.about,
         "sizes": "".join(f"#define POLICY_{name.upper()} {size}\n" for name, size in sizes.items()),
         "obs": "uint8_t" if spec.tree.feature_dtype == np.uint8 else "float",
         "action": "".join(action),
@@ -171,3 +171,19 @@ def compared(model: Model) -> str:
             "    }\n"
         )
     return text
+
+
+def verified(model: Model) -> dict[str, str]:
+    """What the harnesses for proofs are filled with: any observation, and what holds for every action."""
+    bytes_ = model.spec.tree.feature_dtype == np.uint8
+    claims = [(f"action.choice[{k}]", "0", str(options - 1)) for k, options in enumerate(model.spec.nvec)]
+    claims += [
+        (f"action.number[{k}]", number(float(low)), number(float(high)))
+        for k, (low, high) in enumerate(zip(model.low, model.high, strict=True))
+    ]
+    finite = "        for (int32_t i = 0; i < POLICY_HEADS; i++) { /*@ assert \\is_finite(state.heads[i]); */ }\n"
+    return {
+        "any": "(uint8_t)Frama_C_interval(0, 255)" if bytes_ else "Frama_C_float_interval(-VERIFY_OBS, VERIFY_OBS)",
+        "asserted": finite + "".join(f"        /*@ assert {low} <= {name} <= {high}; */\n" for name, low, high in claims),
+        "explored": "".join(f"        klee_assert(({name} >= {low}) && ({name} <= {high}));\n" for name, low, high in claims),
+    }

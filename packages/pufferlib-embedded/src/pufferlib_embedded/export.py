@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import string
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from pufferlib_core.checkpoint.files import TEMPORARY
-from pufferlib_core.errors import ConfigError, RunError, UnknownName
+from pufferlib_core.errors import ConfigError, UnknownName
 
 from pufferlib_embedded import emit
 from pufferlib_embedded.closed_loop import FOLDER, Episode, episode, files
@@ -18,11 +15,13 @@ from pufferlib_embedded.closed_loop import words as loop_words
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
 from pufferlib_embedded.model8 import Model8
+from pufferlib_embedded.publish import check_free, published, write
 from pufferlib_embedded.sources import TEMPLATES, core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 
 TESTS = ("test_policy.c", "footprint.c", "golden.h", "report.h", "port.h", "port_host.c", "port_device.h", "port_device.c",
          "port_cortex_m.c", "port_rv32.c", "device.ld")  # fmt: skip
+HARNESSES = ("eva.c", "contracts.h", "contracts.c", "klee.c", "klee/klee.h")
 GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
@@ -59,12 +58,7 @@ def export(
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     out, device = Path(out), TARGETS[target]
-    if out.exists() and not force:
-        raise RunError(f"{out} exists and is not overwritten: choose another name, or --force")
-    if out.exists() and not (out / "report.json").is_file():
-        raise RunError(f"{out} is not an exported policy (it has no report.json), so --force does not replace it")
-    if not out.absolute().parent.is_dir():
-        raise RunError(f"{out.absolute().parent}: there is no such folder")
+    check_free(out, force)
     if not unverified:
         tools(device)
     model = Model8(checkpoint, calibration_steps) if precision == "int8" else Model(checkpoint)
@@ -72,35 +66,17 @@ def export(
     spare = device.machine_flash - model.weights_bytes - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
     played = episode(model) if closed_loop else None
-    try:
-        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
-            folder, work = Path(name) / "export", Path(name) / "build"
-            work.mkdir()
-            write(folder, model, rows, played)
-            report = _about(model, device, rows)
-            if not unverified:
-                report |= _proven(model, device, folder, work, played)
-            (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-            _publish(folder, out, Path(name) / "before")
-    except OSError as error:
-        raise RunError(f"cannot write {out}: {error.strerror or error}") from error
+    with published(out) as (folder, work):
+        write(folder, texts(model, rows, played))
+        report = _about(model, device, rows)
+        if not unverified:
+            report |= _proven(model, device, folder, work, played)
+        (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return {"folder": str(out), **report}
 
 
-def _publish(folder: Path, out: Path, before: Path) -> None:
-    """Puts the folder where it belongs; what was there is put aside first, and put back if that fails."""
-    if out.exists():
-        os.rename(out, before)
-    try:
-        os.rename(folder, out)
-    except BaseException:  # an interrupt too
-        if before.exists():
-            os.rename(before, out)
-        raise
-
-
-def write(folder: Path, model: Model, rows: Golden, played: Episode | None) -> None:
-    """Every file but the report."""
+def texts(model: Model, rows: Golden, played: Episode | None) -> dict[str, str]:
+    """Every file but the report, by its path in the folder."""
     header, constants = emit.header(model), emit.constants(model)
     words = header | {
         "compared": emit.compared(model),
@@ -110,43 +86,45 @@ def write(folder: Path, model: Model, rows: Golden, played: Episode | None) -> N
         else "the golden one",
         "sources": " ".join(f"src/{name}" for name in ("policy.c", *model.roots)),
     }
-    texts = {f"src/{name}": text for name, text in core_files(model.roots).items()}
-    texts |= {"src/policy.h": _filled("policy.h", header), "src/policy.c": _filled("policy.c", header | constants)}
-    for name in TESTS:
-        texts[f"test/{name}"] = _filled(name, words)
-    texts["examples/slices.c"] = _filled("slices.c", words)
+    found = {f"src/{name}": text for name, text in core_files(model.roots).items()}
+    found |= {"src/policy.h": filled("policy.h", header), "src/policy.c": filled("policy.c", header | constants)}
+    found |= {f"test/{name}": filled(name, words) for name in TESTS}
+    found["examples/slices.c"] = filled("slices.c", words)
     for name in ("CMakeLists.txt", "library.json", "library.properties", "README.md"):
-        texts[name] = _filled(name, words)
-    texts |= {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
+        found[name] = filled(name, words)
+    found |= {f"verify/{name}": filled(f"verify/{name}", words | emit.verified(model)) for name in HARNESSES}
     if played is not None:
-        texts |= files(played.spec.name, model) | {"test/closed_loop.c": _filled("closed_loop.c", words | loop_words(played))}
-    for name, text in texts.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        found |= files(played.spec.name, model) | {"test/closed_loop.c": filled("closed_loop.c", words | loop_words(played))}
+    return found | {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
 
 
-def _filled(name: str, words: dict[str, str]) -> str:
-    """A template; only those that are made for a policy have places to fill."""
+def filled(name: str, words: dict[str, str]) -> str:
+    """A template, by its path below `templates`; only those that are made for a policy have places to fill."""
     text = (TEMPLATES / name).read_text()
     return string.Template(text).safe_substitute(words)
 
 
 def _about(model: Model, device: Target, rows: Golden) -> dict[str, Any]:
     """What is known without a compiler."""
+    return about_policy(model, rows, model.state_bytes) | {
+        "target": device.name,
+        "device": device.about,
+        "work": model.work,
+        "work_unit": model.dearest,
+        "cycles_estimated": model.macs * device.mac_cycles or None,
+    }
+
+
+def about_policy(model: Model, rows: Golden, state: int) -> dict[str, Any]:
+    """What a report says of the policy, whatever it is written as; `state` in bytes."""
     return {
         "env": model.env,
         "checkpoint": {"step": int(model.step), "sha256": model.digest},
         "precision": model.precision,
-        "target": device.name,
-        "device": device.about,
         "parameters": len(model.params),
         "weights_bytes": model.weights_bytes,
-        "state_bytes": model.state_bytes,
+        "state_bytes": state,
         "macs": model.macs,
-        "work": model.work,
-        "work_unit": model.dearest,
-        "cycles_estimated": model.macs * device.mac_cycles or None,
         "golden_rows": len(rows.obs),
         "difference_from_formulas": rows.difference,
         "verified": False,

@@ -85,6 +85,11 @@ class Model:
         return self._kept[-1]
 
     @property
+    def about(self) -> str:
+        """Where it comes from."""
+        return f"{self.env}, {self.step} steps, checkpoint {self.digest[:16]}"
+
+    @property
     def exported(self) -> list[Tensor]:
         """The tensors of `params`."""
         return [tensor for tensor in self.spec.tensors() if tensor.offset < len(self.params)]
@@ -192,9 +197,11 @@ def _check_supported(spec: PolicySpec, masked: bool) -> None:
     """
     spec.check_described()
     if not isinstance(spec.obs_space, Box):
-        raise ConfigError(f"export c: observations are {spec.obs_space}, and it takes one Box: export onnx takes every space")
+        raise ConfigError(
+            f"observations are {spec.obs_space}, and export {{c,rust}} takes one Box: export onnx takes every space"
+        )
     if masked:
-        raise ConfigError("export c: this environment masks its actions, which the exported policy does not: use export onnx")
+        raise ConfigError("this environment masks its actions, which a policy of export {c,rust} does not: use export onnx")
 
 
 def _moments(spec: PolicySpec, tensors: dict[str, Array]) -> Moments | None:
