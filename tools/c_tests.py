@@ -2,9 +2,10 @@
 
 valgrind runs the objects of `plain`, what is shipped; ThreadSanitizer only the programs that start threads.
 
-Every `csrc/tests/*.c` of core and envs is one program (0 = passed), linked with all C files of both packages. Objects
-are kept in build/c_tests under the hash of compiler, flags, source and all headers, so unchanged files cost nothing. The
-mode `gcov` starts afresh each time, prints what these tests alone cover, and leaves pages in build/c_tests/gcov/report.
+Every `csrc/tests/*.c` of core, envs and wasm is one program (0 = passed), linked with all C files of core and envs, those of
+wasm with its own as well. Objects are kept in build/c_tests under the hash of compiler, flags, source and all headers, so
+unchanged files cost nothing. The mode `gcov` starts afresh each time, prints what these tests alone cover, and leaves pages in
+build/c_tests/gcov/report.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "packages/pufferlib-core"
-TREES = (CORE / "src/pufferlib_core/csrc", ROOT / "packages/pufferlib-envs/src/pufferlib_envs/csrc")
+ENVS = ROOT / "packages/pufferlib-envs/src/pufferlib_envs/csrc"
+WASM = ROOT / "packages/pufferlib-wasm/src/pufferlib_wasm/csrc"
+TREES = (CORE / "src/pufferlib_core/csrc", ENVS, WASM)
+ELSEWHERE = {WASM / "memory.c"}  # memory of a WebAssembly instance; the test brings its own
 BUILD = ROOT / "build/c_tests"
 INCLUDES = [f"-I{path}" for path in (TREES[0] / "include", *TREES, *(tree / "tests" for tree in TREES))]
+TABLE = " ".join(f"X({path.stem})" for path in sorted(ENVS.glob("*.c")))
+DEFINES = [f"-DPUF_WEB_ENVIRONMENTS(X)={TABLE}", "-DPUF_WEB_OWN(X)="]  # what web_vec.c lists
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 SANITIZED = ["-std=c11", "-ffp-contract=off", "-pthread", "-O1", "-g", "-fno-omit-frame-pointer", *STRICT]
 # Fair: a thread that waits for another one lets it go on.
@@ -73,7 +79,7 @@ def modes() -> list[Mode]:
     found = [
         Mode("plain", "gcc", product),
         Mode("asan+ubsan", "gcc", [*SANITIZED, *undefined]),
-        Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"], only="puf_pool_start"),
+        Mode("tsan", "gcc", [*SANITIZED, "-fsanitize=thread"], only="pthread_create("),
         Mode("gcov", "gcc", [*SANITIZED, "--coverage", "-fprofile-update=atomic"]),
     ]
     if shutil.which("valgrind"):
@@ -120,7 +126,7 @@ def compile_object(mode: Mode, source: Path, common: bytes) -> tuple[Path, str]:
     if target.exists():
         return target, ""
     partial = target.with_suffix(f".{os.getpid()}.tmp.o")
-    status, output = run([mode.compiler, *mode.flags, *INCLUDES, "-c", str(source), "-o", str(partial)])
+    status, output = run([mode.compiler, *mode.flags, *INCLUDES, *DEFINES, "-c", str(source), "-o", str(partial)])
     if status:
         partial.unlink(missing_ok=True)
         return target, output or f"{mode.compiler} ended with status {status}"
@@ -166,9 +172,9 @@ def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verb
         shutil.rmtree(mode.folder, ignore_errors=True)  # counters of earlier runs would add up
     mode.folder.mkdir(parents=True, exist_ok=True)
     version = run([mode.compiler, "--version"])[1]
-    common = repr((version, mode.flags, [str(Path(flag[2:]).relative_to(ROOT)) for flag in INCLUDES])).encode()
+    common = repr((version, mode.flags, DEFINES, [str(Path(flag[2:]).relative_to(ROOT)) for flag in INCLUDES])).encode()
     common += headers_digest()
-    library = [path for tree in TREES for path in sorted(tree.glob("*.c"))]
+    library = [path for tree in TREES for path in sorted(tree.glob("*.c")) if path not in ELSEWHERE]
     sources = [*library, *tests]
     results = list(workers.map(lambda source: compile_object(mode, source, common), sources))
     broken = [(source, text) for source, (_, text) in zip(sources, results, strict=True) if text]
@@ -178,10 +184,12 @@ def run_mode(mode: Mode, tests: list[Path], workers: ThreadPoolExecutor, *, verb
         return len(broken)
     objects = [target for target, _ in results]
     shared, own = objects[: len(library)], objects[len(library) :]
+    lower = [target for source, target in zip(library, shared, strict=True) if source.parent != WASM]
     prefix = fixed_addresses()
     failures = 0
     for label, passed, output in workers.map(
-        lambda pair: link_and_run(mode, pair[0], shared, pair[1], prefix), zip(tests, own, strict=True)
+        lambda pair: link_and_run(mode, pair[0], shared if WASM in pair[0].parents else lower, pair[1], prefix),
+        zip(tests, own, strict=True),
     ):
         failures += not passed
         print(f"{'ok  ' if passed else 'FAIL'}  {label}", flush=True)

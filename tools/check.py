@@ -131,6 +131,7 @@ def gates(seeds: int) -> list[Gate]:
             command=tool("check_wasm", *coverage),
             env={"COVERAGE_FILE": str(COVERAGE / "wasm")},
             closing=True,
+            after=("install",),
         ),
         Gate(name="docs", about="code and links of the documentation", command=tool("check_docs")),
         Gate(

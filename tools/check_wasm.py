@@ -1,5 +1,7 @@
 """Builds the WebAssembly modules into build/wasm, then runs everything that tests them: tsc, node, the page of docs, pytest.
 
+The page runs an exported policy, too, which the environment of the peers exports.
+
 `uv run --group dev tools/check_wasm.py [pytest options]`. Modules are built again only if a source has changed.
 """
 
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import pufferlib_wasm
 from check_docs import split
+from pufferlib_wasm.compile import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "build/wasm"
 PACKAGE = ROOT / "packages/pufferlib-wasm"
+PEERS = ROOT / "build/peers/bin/python"
 MOST = 200_000  # bytes of a module
 
 
@@ -33,11 +37,11 @@ def sources() -> str:
 
 
 def build() -> None:
-    """Both modules, if they are not those of the sources."""
+    """All modules, if they are not those of the sources."""
     stamp, wanted = BUILT / "sources", sources()
     if not stamp.is_file() or stamp.read_text() != wanted:
-        for simd in (True, False):
-            pufferlib_wasm.build(BUILT, simd=simd)
+        for kind in KINDS:
+            pufferlib_wasm.build(BUILT, kind=kind)
         stamp.write_text(wanted)
     for path in sorted(BUILT.glob("*.wasm")):
         size = path.stat().st_size
@@ -58,24 +62,45 @@ def run(what: str, *command: str, cwd: Path) -> None:
         raise SystemExit(done.returncode)
 
 
+def packages(folder: Path) -> None:
+    """Installs what a package.json asks for, once."""
+    if not (folder / "node_modules/.package-lock.json").is_file():
+        run(f"npm ci in {folder.relative_to(ROOT)}", "npm", "ci", "--no-audit", "--no-fund", "--silent", cwd=folder)
+
+
+def export(folder: Path) -> None:
+    """A checkpoint and its policy.onnx in a folder."""
+    if not PEERS.is_file():
+        raise SystemExit(f"{PEERS.parent} is missing: UV_PROJECT_ENVIRONMENT=build/peers uv sync --group dev --group peers")
+    puffer = [str(PEERS), "-m", "pufferlib_cli"]
+    run("a run to export", *puffer, "train", "cartpole", "--timesteps", "8192", "--out", "runs", "--json", cwd=folder)
+    (latest,) = folder.glob("runs/*/checkpoints/000000008192")
+    latest.rename(folder / "checkpoint")
+    run("its export", *puffer, "export", "onnx", "--checkpoint", "checkpoint", "--out", "policy.onnx", cwd=folder)
+
+
 def run_page(js: Path) -> None:
-    """The JavaScript of the how-to, one program, where the package is installed and the module lies beside it."""
+    """The JavaScript of the how-to: one program, and that of an exported policy, with what they need beside them."""
     blocks = split((ROOT / "docs/how-to/browser.md").read_text())[0]
-    program = "\n".join(block.text for block in blocks if block.language == "js")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "node_modules").mkdir()
-        (folder / "node_modules/pufferlib-wasm").symlink_to(js)
-        shutil.copy(BUILT / "puffer.wasm", folder)
-        (folder / "page.mjs").write_text(program)
-        run("docs/how-to/browser.md", "node", "page.mjs", cwd=folder)
+        for package in (js, *(js / "test/onnx/node_modules").glob("onnxruntime-*")):
+            (folder / "node_modules" / ("pufferlib-wasm" if package == js else package.name)).symlink_to(package)
+        for kind in ("simd", "threads"):
+            shutil.copy(BUILT / KINDS[kind], folder)
+        export(folder)
+        for language in ("js", "javascript"):
+            program = "\n".join(block.text for block in blocks if block.language == language)
+            (folder / f"{language}.mjs").write_text(program)
+            run(f"docs/how-to/browser.md, {language}", "node", f"{language}.mjs", cwd=folder)
 
 
 def main() -> int:
     build()
     js = PACKAGE / "js"
-    if not (js / "node_modules/.package-lock.json").is_file():
-        run("npm ci", "npm", "ci", "--no-audit", "--no-fund", "--silent", cwd=js)
+    for folder in (js, js / "test/onnx"):
+        packages(folder)
     tsc = str(js / "node_modules/.bin/tsc")
     run("types of the API", tsc, "--project", "tsconfig.json", cwd=js)
     run("a page in TypeScript", tsc, "--project", "test/tsconfig.json", cwd=js)

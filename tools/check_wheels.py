@@ -30,7 +30,7 @@ MEMBERS = {  # in the order of their layers: each may need those before it to bu
 IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
-    "pufferlib-wasm": ["py.typed", "puffer.wasm", "puffer-scalar.wasm"],
+    "pufferlib-wasm": ["py.typed", "puffer.wasm", "puffer-scalar.wasm", "puffer-threads.wasm"],
     "pufferlib-embedded": ["py.typed", "command.py", "templates/rust/lib.rs", "templates/verify/klee/klee.h"],
     "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
 }

@@ -40,7 +40,7 @@ EXAMPLES = ROOT / "packages/pufferlib-embedded/examples"
 LEARN = EXAMPLES / "learn/learn.c"
 BOARDS = (("Cortex-M0+ of an RP2040", "cortex-m0", "-mcpu=cortex-m0plus"), ("RV32IMC of an ESP32-C3", "rv32", "-march=rv32imc"))
 LEARNS_ON = "cortex-m4f"
-HOSTED = {"pool.c", "park.c"}  # threads
+HOSTED = {"crew.c", "pool.c", "park.c"}  # threads
 # Episodes with the environment: of a number on every kind of processor, and one of 500 steps.
 CLOSED_LOOPS = {("cartpole 64x64", "cortex-m4f"), *(("pendulum 64x64", name) for name in ("cortex-m0", "cortex-m7", "rv32"))}
 FAULTS = (

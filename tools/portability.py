@@ -1,7 +1,8 @@
 """Compiles the freestanding part of the core for WebAssembly and Cortex-M3, and runs it outside CPython.
 
-Everything but the hosted pool.c and park.c is compiled as C99 without a C library; the linked modules must have no undefined
-symbol. Under node, random numbers, elementary functions, advantages and 1000 CartPole steps must equal CPython's byte for byte.
+Everything but crew.c, pool.c and park.c, which are for threads, is compiled as C99 without a C library; the linked modules must
+have no undefined symbol. Under node, random numbers, elementary functions, advantages and 1000 CartPole steps must equal
+CPython's byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pufferlib_core.native import check, ffi, gae, lib
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVS = ROOT / "packages/pufferlib-envs/src/pufferlib_envs/csrc"
-HOSTED = {"pool.c", "park.c"}
+THREADED = {"crew.c", "pool.c", "park.c"}
 FLAGS = [
     "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-c11-extensions", "-Wno-pass-failed", "-ffreestanding",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", "-DPUF_FREESTANDING",
@@ -42,7 +43,7 @@ fs.writeFileSync(process.argv[3], Buffer.from(e.memory.buffer, e.result_at(), 4 
 
 def compile_for(target: str, folder: Path) -> Path:
     """The linked probe; the linker refuses undefined symbols."""
-    core = [str(path) for path in sorted(Path(source_dir()).glob("*.c")) if path.name not in HOSTED]
+    core = [str(path) for path in sorted(Path(source_dir()).glob("*.c")) if path.name not in THREADED]
     environments = [str(path) for path in sorted(ENVS.glob("*.c"))]
     out = folder / f"{target.replace(' ', '-')}.bin"
     command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *TARGETS[target], f"-I{include_dir()}", f"-I{source_dir()}",

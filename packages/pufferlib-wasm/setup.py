@@ -16,9 +16,10 @@ class BuildModules(build_py):
             return
         sys.path.insert(0, str(HERE / "src"))
         import pufferlib_wasm
+        from pufferlib_wasm.compile import KINDS
 
-        for simd in (True, False):
-            pufferlib_wasm.build(Path(self.build_lib) / "pufferlib_wasm", simd=simd)
+        for kind in KINDS:
+            pufferlib_wasm.build(Path(self.build_lib) / "pufferlib_wasm", kind=kind)
 
 
 setup(cmdclass={"build_py": BuildModules})

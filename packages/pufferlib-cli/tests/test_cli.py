@@ -501,6 +501,18 @@ def test_parity_of_what_is_not_there(options, text, capsys):
     assert text in capsys.readouterr().err
 
 
+def test_numbers_below_zero_are_values():
+    from pufferlib_cli.main import _settings
+
+    assert _settings(["verify", "--low", "-1,2", "--high", "-.5", "--json"])[0] == [
+        "verify",
+        "--low=-1,2",
+        "--high=-.5",
+        "--json",
+    ]
+    assert _settings(["train", "--ppo.clip", "-1"]) == (["train"], ["--ppo.clip", "-1"])
+
+
 def test_settings_may_stand_where_no_environment_does(tmp_path, capsys):
     out = ["--timesteps", "4096", "--out", str(tmp_path), "--json"]
     assert main(["train", "--ppo.learning_rate", "3e-3", "cartpole", *out]) == 0

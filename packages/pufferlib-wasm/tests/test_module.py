@@ -12,8 +12,9 @@ from pufferlib_wasm import catalogue, compile
 NAMES = [name for name in env_names() if env_spec(name).table.__module__ == "pufferlib_envs._spec"]
 
 
-def test_both_modules_are_small(built):
-    assert (built / "puffer-scalar.wasm").stat().st_size < (built / "puffer.wasm").stat().st_size <= 200_000
+def test_modules_are_small(built):
+    scalar, simd, threads = ((built / compile.KINDS[kind]).stat().st_size for kind in ("scalar", "simd", "threads"))
+    assert scalar < simd < threads <= 200_000
 
 
 def test_catalogue_tells_every_setting_and_where_it_lies():
@@ -33,13 +34,19 @@ def test_catalogue_tells_every_setting_and_where_it_lies():
     fields = said["structs"]["puf_web_policy_config"]["fields"]
     assert fields["hidden"] == [4, "int32_t", 8]
     assert fields["activation"][0] == 36
-    assert fields["obs_clip"] == [56, "double", 1]
+    assert fields["obs_clip"] == [128, "double", 1]
+    assert said["convolutions"]["impala_small"] == ((16, 8, 4), (32, 4, 2))
+    assert {name: env["space_options"] for name, env in said["environments"].items() if env["space_options"]} == {
+        "cartpole": ["x_limit", "theta_limit", "velocities"],
+        "catch": ["rows", "columns"],
+        "pendulum": ["max_torque", "max_speed"],
+    }  # fmt: skip
 
 
 def test_fields_of_a_run_are_settings():
     said = catalogue.catalogue([])
     for section in ("policy", "ppo"):
-        fields = set(said["structs"][f"puf_web_{section}_config"]["fields"]) - {"hidden_count"}
+        fields = set(said["structs"][f"puf_web_{section}_config"]["fields"]) - {"hidden_count", "conv_count", "image"}
         assert fields < set(said["sections"][section])
 
 
@@ -51,12 +58,18 @@ def test_leb128(number, code):
 def test_what_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(pufferlib_wasm, "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(compile.BuildError, match=r"puffer-scalar\.wasm is missing: install the package again, or make it"):
-        pufferlib_wasm.module_path(simd=False)
+        pufferlib_wasm.module_path(kind="scalar")
     (tmp_path / "puffer.wasm").write_bytes(b"")
     assert pufferlib_wasm.module_path() == tmp_path / "puffer.wasm"
     monkeypatch.setattr(compile, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pufferlib-wasm\[build\]>=0.1,<0.2"):
         pufferlib_wasm.build(tmp_path)
+
+
+def test_a_kind_that_there_is_not_says_which_there_are(tmp_path):
+    for use in (lambda: pufferlib_wasm.build(tmp_path, kind="fast"), lambda: pufferlib_wasm.module_path(kind="fast")):
+        with pytest.raises(compile.BuildError, match="kind='fast' must be one of simd, scalar, threads"):
+            use()
 
 
 def test_what_does_not_compile_says_why(tmp_path, monkeypatch):

@@ -6,12 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pufferlib_core import load_checkpoint
-from pufferlib_core.config import dumps_toml
 
-SCRIPT = Path(__file__).parent / "train.mjs"
 UPDATES, HALF = 50, 25
 STEPS = 16 * 32  # of an update
 SETTINGS = {
@@ -20,14 +16,6 @@ SETTINGS = {
     "train": {"num_envs": 16, "timesteps": UPDATES * STEPS, "stop_return": None},
     "ppo": {"minibatch": 256},
 }
-
-
-def node(module: Path, updates: int, start: Path | None, out: Path, settings: dict = SETTINGS) -> dict:
-    """What train.mjs prints."""
-    command = ["node", str(SCRIPT), str(module), json.dumps(settings), str(updates), str(start or "-"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def puffer(*arguments: str) -> dict:
@@ -48,29 +36,13 @@ def theirs(tmp_path_factory):
     return last.parent / f"{HALF * STEPS:012d}", last
 
 
-def same(one: Path, other: Path) -> None:
-    """All tensors, counters and episodes are equal; statistics of returns up to the order in which float64 is summed."""
-    a, b = load_checkpoint(one), load_checkpoint(other)
-    names = [{file: sorted(tensors) for file, tensors in saved.files.items()} for saved in (a, b)]
-    assert names[0] == names[1]
-    for file, tensors in a.files.items():
-        for name, tensor in tensors.items():
-            if name in ("return_norm/mean", "return_norm/var"):
-                np.testing.assert_allclose(tensor, b.files[file][name], rtol=1e-12)
-            else:
-                np.testing.assert_array_equal(tensor, b.files[file][name], err_msg=name)
-    assert (a.state["steps"], a.state["episodes"]) == (b.state["steps"], b.state["episodes"])
-    for key in ("env", "algorithm", "policy", "space_fingerprint", "seed"):
-        assert a.manifest[key] == b.manifest[key]
-
-
-def test_fifty_updates_are_those_of_cpython_bit_for_bit(built, theirs, tmp_path):
+def test_fifty_updates_are_those_of_cpython_bit_for_bit(built, node, same, theirs, tmp_path):
     """Also when the run moves: half here, half there, both ways."""
     half, whole = theirs
     module = built / "puffer-scalar.wasm"
-    node(module, HALF, None, tmp_path / "half")
+    node(module, HALF, None, tmp_path / "half", SETTINGS)
     same(tmp_path / "half", half)
-    told = node(module, HALF, half, tmp_path / "resumed")
+    told = node(module, HALF, half, tmp_path / "resumed", SETTINGS)
     same(tmp_path / "resumed", whole)
     continued = puffer("train", "--resume", str(tmp_path / "half"), "--timesteps", str(UPDATES * STEPS), "--out", str(tmp_path))
     same(Path(continued["checkpoint"]), whole)
@@ -80,34 +52,78 @@ def test_fifty_updates_are_those_of_cpython_bit_for_bit(built, theirs, tmp_path)
     assert told["reward"] == 200.0  # two poles that stay up for 100 steps
 
 
-CASES = {
-    "pendulum": {"train": {"num_envs": 8}, "ppo": {"horizon": 64, "minibatch": 128}},  # numbers; normalises observations
-    "memory": {"train": {"num_envs": 8}, "policy": {"core": "lstm", "core_size": 8}, "ppo": {"horizon": 16, "minibatch": 32}},
-    "catch": {
-        "train": {"num_envs": 8},
+SMALL = {"horizon": 16, "minibatch": 64}
+CASES = {  # of which each ends after four updates
+    "numbers, statistics of observations": {"env": "pendulum", "ppo": {"horizon": 64, "minibatch": 128}},
+    "a memory": {"env": "memory", "policy": {"core": "lstm", "core_size": 8}, "ppo": {"horizon": 16, "minibatch": 32}},
+    "every coefficient": {
+        "env": "catch",
         "policy": {"separate": True, "activation": "relu", "hidden": [16]},
-        "ppo": {"horizon": 16, "minibatch": 64, "advantage": "vtrace", "schedule": "cosine", "value_clip": 0.01}
-        | {"kl_coef": 0.1, "entropy_coef": 0.01, "dual_clip": 3.0, "weight_decay": 0.01},
+        "ppo": SMALL
+        | {"advantage": "vtrace", "schedule": "cosine", "value_clip": 0.01, "kl_coef": 0.1, "entropy_coef": 0.01}
+        | {"dual_clip": 3.0, "weight_decay": 0.01},
     },
+    "squash, other bounds": {
+        "env": "pendulum",
+        "policy": {"squash": True},
+        "ppo": SMALL | {"entropy_coef": 0.01},
+        "pendulum": {"max_torque": 1.7, "max_speed": 5},
+    },
+    "kl_target": {"env": "cartpole", "ppo": SMALL | {"kl_coef": 0.2, "kl_target": 0.004}},
+    "kl_target, numbers, a memory": {
+        "env": "pendulum",
+        "policy": {"core": "gru", "core_size": 8},
+        "ppo": SMALL | {"kl_coef": 0.2, "kl_target": 0.003},
+    },
+    "prioritize": {"env": "catch", "ppo": SMALL | {"prioritize": 0.6, "priority_beta": 0.3, "epochs": 2}},
+    "prioritize, a memory": {
+        "env": "memory",
+        "seed": (7 << 32) + 5,
+        "policy": {"core": "gru", "core_size": 8},
+        "ppo": SMALL | {"prioritize": 1.0},
+        "memory": {"symbols": 3, "length": 1},
+    },
+    "muon": {"env": "deep_sea", "policy": {"hidden": [24]}, "ppo": SMALL | {"optimizer": "muon"}, "deep_sea": {"size": 5}},
+    "convolutions": {
+        "env": "catch",
+        "policy": {"conv": ["6:3:1", "4:2:2"], "hidden": [16], "activation": "relu", "normalize_obs": True},
+        "ppo": SMALL,
+        "catch": {"rows": 7, "columns": 6},
+    },
+    "convolutions by muon, a memory": {
+        "env": "catch",
+        "policy": {"conv": ["6:3:1"], "hidden": [16], "core": "lstm", "core_size": 8, "separate": True},
+        "ppo": SMALL | {"optimizer": "muon", "momentum": 0.9},
+    },
+    "other observations": {
+        "env": "cartpole",
+        "ppo": SMALL,
+        "cartpole": {"velocities": False, "x_limit": 1.1, "gravity": 7, "max_steps": 40},
+    },
+    "other actions": {"env": "bandit", "ppo": SMALL, "bandit": {"arms": 5, "high": 1.0}},
+    "a larger board": {"env": "squared", "ppo": SMALL, "squared": {"distance": 4}},
 }
 
 
-@pytest.mark.parametrize("env", CASES)
-def test_other_policies_and_settings_too(built, tmp_path, env):
-    settings = {"env": env, "seed": 7} | CASES[env]
-    settings["train"] = settings["train"] | {"timesteps": 4 * 8 * settings["ppo"]["horizon"]}
-    told = node(built / "puffer-scalar.wasm", 4, None, tmp_path / "node", settings)
-    sections = {name: values for name, values in settings.items() if isinstance(values, dict)}
-    (tmp_path / "settings.toml").write_text(dumps_toml(sections))
-    ours = puffer("train", env, "--seed", "7", "--config", str(tmp_path / "settings.toml"), "--out", str(tmp_path))
-    same(tmp_path / "node", Path(ours["checkpoint"]))
-    assert told["steps"] == settings["train"]["timesteps"]
+@pytest.mark.parametrize("case", CASES)
+def test_other_policies_and_settings_too(built, node, cpython, same, tmp_path, case):
+    """All at once, and half here, half there, both ways."""
+    settings = {"seed": 7} | CASES[case]
+    rows = 8 * settings["ppo"]["horizon"]
+    settings["train"] = {"num_envs": 8, "timesteps": 4 * rows, "stop_return": None}
+    module = built / "puffer-scalar.wasm"
+    told = node(module, 2, None, tmp_path / "half", settings)
+    whole = cpython(settings, checkpoint_every=2 * rows)
+    theirs = whole.with_name(f"{2 * rows:012d}")
+    same(tmp_path / "half", theirs)
+    node(module, 2, theirs, tmp_path / "whole", settings)
+    same(tmp_path / "whole", whole)
+    same(cpython(resume=tmp_path / "half"), whole)
+    assert told["steps"] == 2 * rows
 
 
-def test_vectors_round_differently(built, theirs, tmp_path):
+def test_vectors_round_differently(built, node, gap, theirs, tmp_path):
     half, _ = theirs
-    node(built / "puffer.wasm", 1, half, tmp_path / "fast")
-    node(built / "puffer-scalar.wasm", 1, half, tmp_path / "plain")
-    a, b = (load_checkpoint(tmp_path / name).files["policy"] for name in ("fast", "plain"))
-    gaps = [np.abs(a[name] - b[name]).max() / max(1.0, np.abs(b[name]).max()) for name in a]
-    assert max(gaps) < 1e-4
+    node(built / "puffer.wasm", 1, half, tmp_path / "fast", SETTINGS)
+    node(built / "puffer-scalar.wasm", 1, half, tmp_path / "plain", SETTINGS)
+    assert gap(tmp_path / "fast", tmp_path / "plain") < 1e-4

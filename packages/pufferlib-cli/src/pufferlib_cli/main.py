@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -15,6 +16,7 @@ from pufferlib_core.errors import ConfigError
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 INTERRUPTED = 130
+NEGATIVE = re.compile(r"-(\d|\.\d|inf)")  # begins a value, and no option
 
 
 def parser() -> argparse.ArgumentParser:
@@ -193,7 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What the parser knows; and `--section.option VALUE`, which it does not: it would take VALUE for an environment."""
+    """What the parser knows; and `--section.option VALUE`, which it does not: it would take VALUE for an environment.
+
+    It would also take the numbers of `--low -1,-2` for options: they are handed to it as `--low=-1,-2`.
+    """
     known: list[str] = []
     settings: list[str] = []
     waiting = False  # for the value of a setting
@@ -201,7 +206,10 @@ def _settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         flag, equals, _ = argument.partition("=")
         setting = flag.startswith("--") and "." in flag
         taken = setting or (waiting and not argument.startswith("--"))
-        (settings if taken else known).append(argument)
+        if not taken and NEGATIVE.match(argument) and known and known[-1].startswith("--") and "=" not in known[-1]:
+            known[-1] += "=" + argument
+        else:
+            (settings if taken else known).append(argument)
         waiting = setting and not equals
     return known, settings
 

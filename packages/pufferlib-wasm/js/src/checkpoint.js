@@ -1,6 +1,7 @@
 import { PufferError } from "./errors.js";
+import { dumps } from "./json.js";
 import { decode, encode } from "./safetensors.js";
-import { environment } from "./settings.js";
+import { canonical } from "./spaces.js";
 
 /**
  * Checkpoints of the project: docs/explanation/checkpoint-format.md.
@@ -15,35 +16,6 @@ const KIND = "pufferlib-checkpoint";
 const MANIFEST = "manifest.json";
 const STATE = "state.json";
 
-/** A number as Python writes it. @param {number} x */
-function number(x) {
-  if (!Number.isFinite(x)) throw new PufferError(`a checkpoint cannot hold the number ${x}`);
-  const [mantissa, exponent] = x.toExponential().split("e"), power = Number(exponent);
-  if (Number.isSafeInteger(x) || (power >= -4 && power < 16)) return String(x);
-  return `${mantissa}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
-}
-
-/**
- * JSON with sorted keys, byte for byte as Python's json.dumps.
- * @param {any} value
- * @param {boolean} indented by one space, else without any space
- * @param {string} [margin]
- * @returns {string}
- */
-export function dumps(value, indented, margin = "\n") {
-  if (typeof value === "number") return number(value);
-  if (typeof value === "bigint") return String(value);
-  if (value === null || typeof value !== "object") {
-    return JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => (c === "\u007f" ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`));
-  }
-  const inner = indented ? `${margin} ` : "", between = indented ? ": " : ":";
-  const [open, close] = Array.isArray(value) ? "[]" : "{}";
-  const items = Array.isArray(value)
-    ? value.map((one) => dumps(one, indented, inner))
-    : Object.keys(value).sort().map((key) => dumps(key, indented) + between + dumps(value[key], indented, inner));
-  return items.length ? `${open}${inner}${items.join(`,${inner}`)}${indented ? margin : ""}${close}` : open + close;
-}
-
 /** @param {Uint8Array} data */
 async function sha256(data) {
   // Node 18 has no global `crypto`.
@@ -57,20 +29,12 @@ const utf8 = (text) => new TextEncoder().encode(text);
 
 /**
  * The files of a checkpoint.
- * @param {import("./instance.js").Catalogue} catalogue
  * @param {import("./settings.js").Resolved} settings
+ * @param {import("./spaces.js").Spaces} spaces
  * @param {Contents} contents
  * @returns {Promise<Files>}
  */
-export async function writeCheckpoint(catalogue, settings, { steps, episodes, tensors }) {
-  const env = environment(catalogue, settings.env);
-  const changed = Object.entries(env.options).find(([name, { default: value }]) => settings[settings.env][name] !== value);
-  if (changed) {
-    throw new PufferError(
-      `${settings.env}.${changed[0]} is not its default, so that spaces may differ from those that the module knows: save the tensors of ` +
-        "run.tensors() instead, or train with the defaults",
-    );
-  }
+export async function writeCheckpoint(settings, spaces, { steps, episodes, tensors }) {
   const said = Object.fromEntries(Object.entries(settings).map(([name, values]) => [name, isSection(values) ? withoutNull(values) : values]));
   const state = { steps, episodes, best: null, best_steps: null, best_by: "training", settings: said };
   /** @type {Files} */
@@ -84,12 +48,12 @@ export async function writeCheckpoint(catalogue, settings, { steps, episodes, te
     backend: settings.backend,
     seed: settings.seed,
     policy: {
-      obs_space: env.obs_space,
-      action_space: env.action_space,
+      obs_space: spaces.obs,
+      action_space: spaces.action,
       config: said.policy,
-      postprocessing: env.action_space.type === "Box" ? "clip" : "none",
+      postprocessing: said.policy.squash ? "squash" : spaces.action.type === "Box" ? "clip" : "none",
     },
-    space_fingerprint: env.space_fingerprint,
+    space_fingerprint: await sha256(utf8(canonical(spaces))),
     exact: false,
     exact_reason: "written in WebAssembly: bit for bit there, up to rounding elsewhere",
     created: `${new Date().toISOString().slice(0, 19)}Z`,

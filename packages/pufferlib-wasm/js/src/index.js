@@ -1,4 +1,5 @@
 import { readCheckpoint } from "./checkpoint.js";
+import { Crew, MOST, obstacle } from "./crew.js";
 import { PufferError } from "./errors.js";
 import { Instance } from "./instance.js";
 import { Player } from "./player.js";
@@ -15,15 +16,30 @@ export { PufferError, Player, Run, Vec };
  * @typedef {import("./vec.js").Step} Step
  * @typedef {import("./vec.js").VecOptions} VecOptions
  * @typedef {import("./player.js").PlayerOptions} PlayerOptions
+ * @typedef {BufferSource | URL | string | WebAssembly.Module} Source bytes, an address to fetch, or a compiled module (such as came by message)
+ * @typedef {{ plain: Source, threads: Source }} Sources `puffer.wasm` and `puffer-threads.wasm`; the one that is used is fetched
+ * @typedef {{ threads?: number, worker?: import("./crew.js").MakeWorker }} LoadOptions `threads`: with the one that calls; `worker`: makes
+ *   a Worker of `crew-worker.js`, where the package's own way does not suit a bundler
  */
 
 const SECTION = "puffer";
-const VERSION = 1;
+const VERSION = 2;
+const ROWS = 128; // environments that are worth a thread: pufferlib_core.native.default_threads
+/** @type {Sources} */
+const BESIDE = { plain: new URL("../puffer.wasm", import.meta.url), threads: new URL("../puffer-threads.wasm", import.meta.url) };
 
 /** A compiled module. Each vector environment, player and run made of it has linear memory of its own, and ends with its last reference. */
 export class Puffer {
-  /** @param {WebAssembly.Module} module */
-  constructor(module) {
+  #crew;
+
+  /**
+   * @param {WebAssembly.Module} module
+   * @param {Crew | null} [crew] its workers
+   * @param {string | null} [obstacle] why it has none although they were asked for
+   */
+  constructor(module, crew = null, obstacle = null) {
+    this.#crew = crew;
+    this.obstacle = obstacle;
     const [text] = WebAssembly.Module.customSections(module, SECTION);
     if (!text) throw new PufferError("this is not a module of pufferlib-wasm: it does not say what it holds");
     this.module = module;
@@ -39,7 +55,18 @@ export class Puffer {
     return Object.keys(this.catalogue.environments);
   }
 
-  #instance = () => new Instance(this.module, this.catalogue);
+  /** Threads that share the work of a run, with the one that calls. */
+  get threads() {
+    return this.#crew?.threads ?? 1;
+  }
+
+  /** Ends the workers at once; what was made goes on in one thread. They also end with the last reference to all of it. */
+  async close() {
+    await this.#crew?.close();
+  }
+
+  /** For so many environments; few have nothing to share. */
+  #instance = (rows = 1) => new Instance(this.module, this.catalogue, rows > ROWS ? this.#crew : null);
 
   /**
    * Environments stepped together.
@@ -47,7 +74,7 @@ export class Puffer {
    * @param {VecOptions} [options]
    */
   vec(env, options) {
-    return new Vec(this.#instance(), env, options);
+    return new Vec(this.#instance(options?.numEnvs), env, options);
   }
 
   /**
@@ -55,7 +82,7 @@ export class Puffer {
    * @param {Settings} settings
    */
   train(settings) {
-    return new Run(this.#instance(), this.#instance, resolve(this.catalogue, settings));
+    return new Run(this.#instance(Infinity), this.#instance, resolve(this.catalogue, settings));
   }
 
   /**
@@ -69,7 +96,7 @@ export class Puffer {
     // A setting that the checkpoint leaves out had no value.
     const { stop_return = null, max_episode_steps = null, ...train } = settings.train;
     const run = this.train({ ...settings, backend: "native", train: { stop_return, max_episode_steps, ...train, ...changes.train } });
-    this.#sameSpaces(saved.manifest, settings.env);
+    sameSpaces(saved.manifest, run.vec);
     run.restore(saved);
     return run;
   }
@@ -82,7 +109,7 @@ export class Puffer {
   player(env, options = {}) {
     const { preset } = environment(this.catalogue, env);
     const policy = section(this.catalogue.sections.policy, "policy", preset.policy, options.policy);
-    return new Player(this.#instance(), env, { ...options, policy });
+    return new Player(this.#instance(options.numEnvs), env, { ...options, policy });
   }
 
   /**
@@ -92,30 +119,47 @@ export class Puffer {
    */
   async load(files, options = {}) {
     const { manifest, state, tensors } = await readCheckpoint(files), { env } = manifest;
-    const config = state.settings?.[env] ?? {};
-    this.#sameSpaces(manifest, env);
-    return this.player(env, { config, policy: manifest.policy.config, tensors: tensors.policy, ...options });
-  }
-
-  /**
-   * @param {any} manifest
-   * @param {string} env
-   */
-  #sameSpaces(manifest, env) {
-    if (environment(this.catalogue, env).obs_space.shape.join() !== manifest.policy.obs_space.shape?.join()) {
-      throw new PufferError(`the checkpoint's observations are not those of ${env} in this module`);
-    }
+    const config = state.settings?.[environment(this.catalogue, env).section] ?? {};
+    const player = this.player(env, { config, policy: manifest.policy.config, ...options });
+    sameSpaces(manifest, player.vec);
+    player.load(tensors.policy);
+    return player;
   }
 }
 
 /**
- * Compiles a module: `puffer.wasm` beside the package, or what is given.
- * @param {BufferSource | URL | string | WebAssembly.Module} [source] bytes, an address to fetch, or a compiled module (such as came by message)
+ * @param {any} manifest
+ * @param {Vec} vec
  */
-export async function load(source = new URL("../puffer.wasm", import.meta.url)) {
-  if (source instanceof WebAssembly.Module) return new Puffer(source);
-  if (typeof source !== "string" && !(source instanceof URL)) return new Puffer(await WebAssembly.compile(source));
+function sameSpaces({ policy: { obs_space: theirs } }, { described: ours, env }) {
+  if (typeof ours !== "string" && ours.obs.shape.join() !== theirs.shape?.join()) {
+    throw new PufferError(`the checkpoint's observations are not those of ${env} in this module`);
+  }
+}
+
+/**
+ * Compiles a module: those beside the package, or what is given. With `threads` above 1, and where memory can be shared, it is the one with
+ * threads, whose workers have started when this resolves; of two modules, the plain one where it cannot (`obstacle` then says why).
+ * @param {Source | Sources} [source]
+ * @param {LoadOptions} [options]
+ */
+export async function load(source = BESIDE, { threads = 1, worker } = {}) {
+  if (!Number.isSafeInteger(threads) || threads < 1 || threads > MOST) throw new PufferError(`threads=${threads} must be a whole number in [1, ${MOST}]`);
+  const hurdle = threads > 1 ? obstacle() : null, choice = typeof source === "object" && "plain" in source ? source : null;
+  if (hurdle && !choice) throw new PufferError(`threads=${threads}: ${hurdle}; given { plain, threads }, load takes the plain module then`);
+  const share = threads > 1 && !hurdle;
+  const module = await compiled(choice ? (share ? choice.threads : choice.plain) : /** @type {Source} */ (source));
+  const puffer = new Puffer(module, null, hurdle);
+  if (!share) return puffer;
+  if (!puffer.catalogue.memory) throw new PufferError(`threads=${threads}: this module is for one thread: give puffer-threads.wasm`);
+  return new Puffer(module, await Crew.start(module, threads, worker));
+}
+
+/** @param {Source} source */
+async function compiled(source) {
+  if (source instanceof WebAssembly.Module) return source;
+  if (typeof source !== "string" && !(source instanceof URL)) return WebAssembly.compile(source);
   const response = await fetch(source);
   if (!response.ok) throw new PufferError(`${source}: ${response.status} ${response.statusText}`);
-  return new Puffer(await WebAssembly.compile(await response.arrayBuffer()));
+  return WebAssembly.compile(await response.arrayBuffer());
 }

@@ -5,9 +5,11 @@ import { PufferError } from "./errors.js";
  * @typedef {{ kind: "int" | "float" | "bool" | "str", list: boolean, default: any, help: string, low?: number, high?: number,
  *   choices?: string[] }} Option
  * @typedef {{ size: number, fields: Record<string, [number, string, number]> }} Layout offset, kind and count of each field
- * @typedef {{ index: number, description: string, options: Record<string, Option>, struct: Layout, preset: any, obs_space: any,
- *   action_space: any, space_fingerprint: string }} Environment
- * @typedef {{ version: number, sections: Record<string, Record<string, Option>>, structs: Record<string, Layout>,
+ * @typedef {{ index: number, section: string, description: string, options: Record<string, Option>, struct: Layout, preset: any,
+ *   obs_space: import("./spaces.js").Box, action_space: import("./spaces.js").Space, space_options: string[] }} Environment
+ * @typedef {{ initial: number, maximum: number, stack: number }} Shared bytes of memory that threads share, and of a worker's stack in it
+ * @typedef {{ version: number, memory: Shared | null, sections: Record<string, Record<string, Option>>, convolutions: Record<string, number[][]>,
+ *   structs: Record<string, Layout>,
  *   enums: Record<string, Record<string, number>>, environments: Record<string, Environment> }} Catalogue
  * @typedef {number} Pointer
  */
@@ -21,18 +23,31 @@ const KINDS = {
   int64_t: { bytes: 8, get: "getBigInt64", set: "setBigInt64" },
 };
 
+const PAGE = 65536;
+
+/** @param {Shared} bytes */
+function sharedMemory({ initial, maximum }) {
+  try {
+    return new WebAssembly.Memory({ initial: initial / PAGE, maximum: maximum / PAGE, shared: true });
+  } catch (error) {
+    throw new PufferError(`there is no memory that threads share (${/** @type {Error} */ (error).message}): load puffer.wasm instead`);
+  }
+}
+
 /** An instance of the module: its functions, and views of its linear memory. Views are stale once memory has grown. */
 export class Instance {
   /**
    * @param {WebAssembly.Module} module
    * @param {Catalogue} catalogue
+   * @param {import("./crew.js").Crew | null} [crew] with which it shares its work
    */
-  constructor(module, catalogue) {
+  constructor(module, catalogue, crew = null) {
     this.module = module;
     this.catalogue = catalogue;
     /** @type {any} */
-    this.exports = new WebAssembly.Instance(module, {}).exports;
+    this.exports = new WebAssembly.Instance(module, catalogue.memory ? { env: { memory: sharedMemory(catalogue.memory) } } : {}).exports;
     this.status = this.alloc(4);
+    if (crew) this.exports = crew.join(this);
   }
 
   /**

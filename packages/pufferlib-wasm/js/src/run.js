@@ -2,6 +2,7 @@ import { PufferError } from "./errors.js";
 import { writeCheckpoint } from "./checkpoint.js";
 import { Player, play, sharedBy } from "./player.js";
 import { Policy, tensorOf } from "./policy.js";
+import { prioritized } from "./priorities.js";
 import { environment, packed, seedOf } from "./settings.js";
 import { Vec } from "./vec.js";
 
@@ -17,7 +18,7 @@ const LOSSES = ["policy_loss", "value_loss", "entropy", "approx_kl", "clip_fract
 export class Run {
   /**
    * @param {Instance} instance a new one
-   * @param {() => Instance} another makes another one, for environments of their own
+   * @param {(rows: number) => Instance} another makes another one, for so many environments of their own
    * @param {import("./settings.js").Resolved} settings
    */
   constructor(instance, another, settings) {
@@ -25,10 +26,14 @@ export class Run {
     this.instance = instance;
     this.another = another;
     this.settings = settings;
-    this.vec = new Vec(instance, settings.env, { numEnvs: train.num_envs, seed, config: settings[settings.env] });
+    /** The environment's own settings. */
+    this.config = settings[environment(instance.catalogue, settings.env).section];
+    this.vec = new Vec(instance, settings.env, { numEnvs: train.num_envs, seed, config: this.config });
     this.policy = new Policy(this.vec, settings.policy, seed);
-    const config = instance.struct(structs.puf_web_ppo_config, packed(sections.ppo, ppo, structs.puf_web_ppo_config, "ppo"));
+    const config = instance.struct(structs.puf_web_ppo_config, packed(sections.ppo, ppo, structs.puf_web_ppo_config, "ppo", ["priority_beta"]));
     this.at = instance.create("puf_web_run_create", "ppo", this.vec.at, this.policy.at, config, seedOf(seed), train.timesteps);
+    /** @type {{ m: import("./policy.js").Place[], v: import("./policy.js").Place[] }} */
+    this.moments = this.policy.moments(ppo.optimizer === "muon");
     this.progressAt = instance.exports.puf_web_run_progress(this.at) >>> 0;
   }
 
@@ -53,13 +58,15 @@ export class Run {
    * @returns {Record<string, number>} metrics, by the names of Python
    */
   update() {
-    const { instance } = this, { env, train } = this.settings;
+    const { instance } = this, { env, train, ppo } = this.settings;
     const collected = instance.exports.puf_web_run_collect(this.at);
     if (collected < 0) {
       const row = this.progress.bad_row;
       const where = `environment ${row % train.num_envs}, row ${Math.floor(row / train.num_envs)} of the segment after ${this.steps} steps`;
       instance.check(collected, `${env}, ${where}`);
     }
+    instance.check(instance.exports.puf_web_run_targets(this.at), "ppo");
+    if (ppo.prioritize) this.#prioritize();
     instance.check(instance.exports.puf_web_run_update(this.at), `ppo, update ${this.progress.updates}, minibatch ${this.progress.failed - 1}`);
     const p = this.progress;
     return {
@@ -70,7 +77,21 @@ export class Run {
       "episode/return_mean": p.return_mean,
       "episode/length_mean": p.length_mean,
       "episode/count": p.episodes,
+      ...(ppo.kl_coef ? { "schedule/kl_coef": p.kl_coef_now } : {}),
+      ...(ppo.kl_target ? { "losses/divergence": p.divergence } : {}),
     };
+  }
+
+  /** Says which environments the minibatches of an update take. */
+  #prioritize() {
+    const { instance, vec: { numEnvs: n }, settings: { ppo, train, seed } } = this, { steps, updates } = this.progress;
+    const rows = ppo.horizon * n, fraction = Math.min(1, steps / train.timesteps);
+    const { order, importance } = prioritized(instance.f32(this.#array("PUF_WEB_ADVANTAGE"), rows), instance.u8(this.#array("PUF_WEB_SEGMENT_VALID"), rows), {
+      steps: ppo.horizon, n, epochs: ppo.epochs, minibatch: ppo.minibatch, memory: this.policy.carry > 0,
+      alpha: ppo.prioritize, beta: ppo.priority_beta + (1 - ppo.priority_beta) * fraction, seed: seedOf(seed), update: BigInt(updates),
+    });
+    instance.i32(this.#array("PUF_WEB_ORDER"), order.length).set(order);
+    instance.f32(this.#array("PUF_WEB_IMPORTANCE"), rows).set(importance);
   }
 
   /** Parameters and statistics of observations, copied: what a `Player` takes, and may cross to another thread. */
@@ -84,7 +105,7 @@ export class Run {
    */
   player(options = {}) {
     const { env, seed, policy } = this.settings;
-    return new Player(this.another(), env, { seed, config: this.settings[env], policy, tensors: this.tensors(), ...options });
+    return new Player(this.another(options.numEnvs ?? 1), env, { seed, config: this.config, policy, tensors: this.tensors(), ...options });
   }
 
   /**
@@ -105,16 +126,16 @@ export class Run {
   #arrays() {
     const { instance, policy, vec, progress: p } = this, n = vec.numEnvs;
     /** @type {Tensors} */
-    const trainer = new Map([...policy.split(this.#array("PUF_WEB_M"), "adam/m/"), ...policy.split(this.#array("PUF_WEB_V"), "adam/v/")]);
+    const trainer = new Map([...policy.split(this.#array("PUF_WEB_M"), this.moments.m), ...policy.split(this.#array("PUF_WEB_V"), this.moments.v)]);
     trainer.set("adam/step", { shape: [1], data: BigInt64Array.of(BigInt(p.adam_step)) });
     trainer.set("updates", { shape: [1], data: BigInt64Array.of(BigInt(p.updates)) });
-    const norm = this.#array("PUF_WEB_RETURN_NORM"), { kl_coef: kl } = this.settings.ppo;
+    const norm = this.#array("PUF_WEB_RETURN_NORM");
     if (norm) {
       ["mean", "var", "count"].forEach((name, k) => trainer.set(`return_norm/${name}`, { shape: [1], data: instance.f64(norm + 8 * k, 1).slice() }));
       trainer.set("return_norm/running", { shape: [n], data: instance.f64(norm + 24, n).slice() });
     }
-    if (kl) trainer.set("kl_coef", { shape: [1], data: Float64Array.of(kl) });
-    const { shape } = environment(instance.catalogue, vec.env).obs_space;
+    if (this.settings.ppo.kl_coef) trainer.set("kl_coef", { shape: [1], data: Float64Array.of(p.kl_coef) });
+    const { shape } = vec.known().obs;
     /** @type {Tensors} */
     const envs = new Map();
     envs.set("records", { shape: [n, vec.recordBytes], data: vec.records() });
@@ -131,7 +152,7 @@ export class Run {
    */
   async checkpoint() {
     const p = this.progress, { trainer, envs } = this.#arrays();
-    return writeCheckpoint(this.instance.catalogue, this.settings, {
+    return writeCheckpoint(this.settings, this.vec.known(), {
       steps: p.steps,
       episodes: { count: p.episodes, returns: p.returns.slice(0, p.window), lengths: p.lengths.slice(0, p.window) },
       tensors: { policy: this.tensors(), trainer, envs },
@@ -144,7 +165,7 @@ export class Run {
    */
   restore({ tensors, state }) {
     const { instance, policy, vec } = this, n = vec.numEnvs, { trainer, envs } = tensors;
-    const { shape } = environment(instance.catalogue, vec.env).obs_space;
+    const { shape } = vec.known().obs;
     vec.restore(tensorOf(envs, "records", Uint8Array, [n, vec.recordBytes]));
     instance.f32(this.#array("PUF_WEB_FIRST_OBS"), n * vec.spaces.obsSize).set(tensorOf(envs, "obs", Float32Array, [n, ...shape]));
     const mask = this.#array("PUF_WEB_FIRST_ACTION_MASK"), carry = this.#array("PUF_WEB_FIRST_CARRY"), norm = this.#array("PUF_WEB_RETURN_NORM");
@@ -154,8 +175,8 @@ export class Run {
       ["mean", "var", "count"].forEach((name, k) => instance.f64(norm + 8 * k, 1).set(tensorOf(trainer, `return_norm/${name}`, Float64Array, [1])));
       instance.f64(norm + 24, n).set(tensorOf(trainer, "return_norm/running", Float64Array, [n]));
     }
-    policy.join(trainer, this.#array("PUF_WEB_M"), "adam/m/");
-    policy.join(trainer, this.#array("PUF_WEB_V"), "adam/v/");
+    policy.join(trainer, this.#array("PUF_WEB_M"), this.moments.m);
+    policy.join(trainer, this.#array("PUF_WEB_V"), this.moments.v);
     const layout = instance.catalogue.structs.puf_web_progress, { count, returns, lengths } = state.episodes;
     const numbers = {
       steps: BigInt(state.steps),
@@ -165,6 +186,7 @@ export class Run {
       window: returns.length,
       returns,
       lengths,
+      kl_coef: this.settings.ppo.kl_coef ? tensorOf(trainer, "kl_coef", Float64Array, [1])[0] : 0,
     };
     for (const [name, value] of Object.entries(numbers)) instance.write(layout, this.progressAt, name, value);
     policy.load(tensors.policy);

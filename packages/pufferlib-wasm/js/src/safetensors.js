@@ -50,7 +50,7 @@ export function decode(file, where) {
   try {
     const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
     const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file.subarray(8, 8 + length)));
-    const body = file.subarray(8 + length);
+    const body = new Uint8Array(file.buffer, file.byteOffset + 8 + length, file.length - 8 - length); // a Buffer of node would not copy
     for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(header)) {
       if (name === "__metadata__") continue;
       const Kind = KINDS[dtype];

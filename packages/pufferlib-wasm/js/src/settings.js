@@ -96,7 +96,7 @@ export function seedOf(seed) {
  */
 export function resolve(catalogue, given) {
   const env = environment(catalogue, given.env);
-  const names = [...Object.keys(catalogue.sections), given.env];
+  const own = env.section, names = [...Object.keys(catalogue.sections), own];
   for (const name of Object.keys(given)) {
     if (!TOP.includes(name) && !names.includes(name)) throw new PufferError(`unknown setting ${name}${suggest(name, [...TOP, ...names])}`);
   }
@@ -110,22 +110,24 @@ export function resolve(catalogue, given) {
   for (const [name, options] of Object.entries(catalogue.sections)) {
     result[name] = section(options, name, env.preset[name], given[name]);
   }
-  result[given.env] = section(env.options, given.env, given[given.env]);
+  result[own] = section(env.options, own, given[own]);
   checkTogether(result);
   return result;
 }
 
 /** @param {Resolved} settings */
 function checkTogether({ train, policy, ppo }) {
+  if (ppo.kl_target && !ppo.kl_coef) throw new PufferError(`ppo.kl_target=${ppo.kl_target} adapts ppo.kl_coef, which is 0: begin with 0.2, say`);
+  if (ppo.dual_clip > 0 && ppo.dual_clip <= 1) throw new PufferError(`ppo.dual_clip=${ppo.dual_clip} must be above 1, or 0 for none`);
   if (train.lag !== null) throw new PufferError(`train.lag=${train.lag} needs a thread that collects, which is not possible in WebAssembly: leave it out`);
   const rows = train.num_envs * ppo.horizon;
   if (rows % ppo.minibatch !== 0) {
     throw new PufferError(`ppo.minibatch=${ppo.minibatch} does not divide train.num_envs * ppo.horizon = ${rows}: choose a divisor`);
   }
-  if (policy.core !== "none" && ppo.minibatch % ppo.horizon !== 0) {
+  const why = policy.core !== "none" ? `policy.core=${policy.core}` : ppo.prioritize ? `ppo.prioritize=${ppo.prioritize} draws environments` : "";
+  if (why && ppo.minibatch % ppo.horizon !== 0) {
     throw new PufferError(
-      `ppo.minibatch=${ppo.minibatch} must hold whole sequences of ppo.horizon=${ppo.horizon} steps, because ` +
-        `policy.core=${policy.core}: choose a multiple`,
+      `ppo.minibatch=${ppo.minibatch} must hold whole sequences of ppo.horizon=${ppo.horizon} steps, because ${why}: choose a multiple`,
     );
   }
 }
@@ -136,13 +138,15 @@ function checkTogether({ train, policy, ppo }) {
  * @param {Record<string, any>} values
  * @param {import("./instance.js").Layout} layout
  * @param {string} where
+ * @param {string[]} [others] settings that the caller sees to
  * @returns {Record<string, any>}
  */
-export function packed(options, values, layout, where) {
+export function packed(options, values, layout, where, others = []) {
   /** @type {Record<string, any>} */
   const result = {};
   for (const [name, option] of Object.entries(options)) {
     const value = values[name];
+    if (others.includes(name)) continue;
     if (!(name in layout.fields)) {
       if (JSON.stringify(value) === JSON.stringify(option.default)) continue;
       throw new PufferError(`${where}.${name}=${JSON.stringify(value)} is not possible in WebAssembly: leave it at ${JSON.stringify(option.default)}`);

@@ -1,5 +1,6 @@
 import { PufferError } from "./errors.js";
 import { environment, packed, section, seedOf } from "./settings.js";
+import { spacesOf } from "./spaces.js";
 
 /**
  * @typedef {import("./instance.js").Instance} Instance
@@ -29,8 +30,8 @@ export class Vec {
     this.instance = instance;
     this.env = env;
     this.numEnvs = numEnvs;
-    this.config = section(known.options, env, config);
-    const c = instance.struct(known.struct, packed(known.options, this.config, known.struct, env));
+    this.config = section(known.options, known.section, config);
+    const c = instance.struct(known.struct, packed(known.options, this.config, known.struct, known.section));
     const where = `${env} with ${numEnvs} environments`;
     this.at = instance.create("puf_web_vec_create", where, known.index, c, numEnvs, AUTORESET[autoreset], seedOf(seed), firstStream);
     const info = instance.read(instance.catalogue.structs.puf_env_info, this.infoAt);
@@ -43,11 +44,18 @@ export class Vec {
       masks: info.masks === 1,
       maxSteps: info.max_episode_steps,
     };
+    this.described = spacesOf(env, known, this.config, /** @type {any} */ (info));
     this.choices = info.logits;
     this.metrics = info.metric_count;
     this.started = false;
     /** Room for the records of all environments; 0: not yet. */
     this.scratchAt = 0;
+  }
+
+  /** The spaces as Python describes them. */
+  known() {
+    if (typeof this.described === "string") throw new PufferError(`${this.described}: train with the default`);
+    return this.described;
   }
 
   get infoAt() {

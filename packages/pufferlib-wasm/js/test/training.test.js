@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dumps } from "../src/checkpoint.js";
+import { dumps } from "../src/json.js";
+import { uniform } from "../src/priorities.js";
 import { module, names } from "./modules.js";
 
 const SMALL = { train: { num_envs: 16, timesteps: 25600, stop_return: null }, ppo: { horizon: 32, minibatch: 256 } };
@@ -50,6 +51,19 @@ test("vectors change what is learnt by rounding alone", async () => {
     runs.forEach((run) => updated(run, 2));
     assert.ok(gap(...runs) > 0 && gap(...runs) < 1e-4, `${gap(...runs)}`);
   }
+  const small = (env, policy, ppo) => ({ env, policy, train: { num_envs: 8 }, ppo: { horizon: 16, minibatch: 64, ...ppo } });
+  const others = [
+    small("cartpole", {}, { kl_coef: 0.2, kl_target: 0.004 }),
+    small("catch", {}, { prioritize: 0.6 }),
+    small("deep_sea", {}, { optimizer: "muon" }),
+    small("catch", { conv: ["6:3:1", "4:2:2"], hidden: [16] }, {}),
+    small("pendulum", { squash: true }, {}),
+  ];
+  for (const settings of others) {
+    const runs = [fast, plain].map((puffer) => puffer.train(settings));
+    runs.forEach((run) => updated(run, 1));
+    assert.ok(gap(...runs) > 0 && gap(...runs) < 1e-4, `${JSON.stringify(settings)}: ${gap(...runs)}`);
+  }
 });
 
 test("a run that was saved goes on bit for bit", async () => {
@@ -58,7 +72,9 @@ test("a run that was saved goes on bit for bit", async () => {
     cartpole(),
     { env: "pendulum", train: { num_envs: 4 }, ppo: { horizon: 16, minibatch: 32 } }, // normalises observations
     { env: "memory", train: { num_envs: 8 }, policy: { core: "lstm", core_size: 8 }, ppo: { horizon: 8, minibatch: 32, kl_coef: 0.1 } },
-    { env: "catch", train: { num_envs: 8 }, ppo: { horizon: 8, minibatch: 32, advantage: "vtrace" } },
+    { env: "catch", train: { num_envs: 8 }, policy: { conv: ["4:3:1"] }, ppo: { horizon: 8, minibatch: 32, advantage: "vtrace" } },
+    { env: "pendulum", pendulum: { max_torque: 1.3 }, train: { num_envs: 4 }, policy: { squash: true, core: "gru", core_size: 8 },
+      ppo: { horizon: 16, minibatch: 32, kl_coef: 0.2, kl_target: 0.003, prioritize: 0.5, optimizer: "muon" } },
   ];
   for (const settings of cases) {
     const run = puffer.train(settings);
@@ -84,7 +100,8 @@ test("a player has the policy that it was given, and follows", async () => {
   player.load(run.tensors());
   player.step();
   assert.notDeepEqual(player.value, value);
-  const loaded = await puffer.load(await run.checkpoint(), { numEnvs: 3, seed: 3 });
+  const read = new Map([...(await run.checkpoint())].map(([name, data]) => [name, Buffer.from(data)])); // as node reads files
+  const loaded = await puffer.load(read, { numEnvs: 3, seed: 3 });
   assert.deepEqual([...loaded.policy.tensors()], [...run.tensors()]);
 });
 
@@ -131,14 +148,25 @@ test("settings are checked by the rules of Python", async () => {
   refused({ ppo: { schedule: "cos" } }, /ppo.schedule=cos must be one of constant, linear, cosine/);
   refused({ ppo: { minibatch: 500 } }, /ppo.minibatch=500 does not divide train.num_envs \* ppo.horizon = 2048/);
   refused({ ppo: { minibatch: 16 }, policy: { core: "gru" } }, /must hold whole sequences/);
-  refused({ ppo: { prioritize: 0.5 } }, /ppo.prioritize=0.5 is not possible in WebAssembly: leave it at 0/);
-  refused({ ppo: { optimizer: "muon" } }, /ppo.optimizer="muon" is not possible in WebAssembly: leave it at "adam"/);
+  refused({ ppo: { prioritize: 0.5, minibatch: 16 } }, /because ppo.prioritize=0.5 draws environments/);
+  refused({ ppo: { kl_target: 0.01 } }, /ppo.kl_target=0.01 adapts ppo.kl_coef, which is 0/);
+  refused({ ppo: { dual_clip: 0.5 } }, /ppo.dual_clip=0.5 must be above 1/);
+  refused({ policy: { squash: true } }, /actions are Discrete and have no real numbers/);
+  refused({ policy: { encoder: [8] } }, /policy.encoder=\[8\] is not possible in WebAssembly: leave it at \[\]/);
+  refused({ policy: { conv: ["3:1"] } }, /"3:1" is neither filters:kernel:stride/);
+  refused({ policy: { conv: ["3:1:1"] } }, /needs an image, .*; observations have the shape \(4\)/);
+  refused({ env: "catch", policy: { conv: Array(5).fill("3:1:1") } }, /policy.conv must have at most 4 layers, got 5/);
+  refused({ env: "catch", policy: { conv: ["nature"] } }, /policy: /); // kernels of 8 do not fit 10x5
   refused({ train: { lag: 1 } }, /train.lag=1 needs a thread/);
   refused({ policy: { hidden: [] } }, /policy.hidden must have 1 to 8 numbers, got 0/);
   refused({ policy: { hidden: "64" } }, /policy.hidden must be a list/);
   refused({ algorithm: "dqn" }, /algorithm=dqn does not run here, only ppo/);
   refused({ pendulum: {} }, /unknown setting pendulum/);
   refused({ train: { num_envs: 1 << 23 } }, /smaller than|memory/);
-  const run = puffer.train({ env: "cartpole", cartpole: { length: 1 } });
-  await assert.rejects(run.checkpoint(), /cartpole.length is not its default/);
+});
+
+test("minibatches by priority take the random numbers of NumPy", () => {
+  const random = uniform([(7n << 32n) + 5n, 6n << 48n, 3n]);
+  // numpy.random.default_rng([(7 << 32) + 5, 6 << 48, 3]).random(4)
+  assert.deepEqual(Array.from({ length: 4 }, random), [0.10409085272559504, 0.6727493844817589, 0.0766713446895807, 0.9898302818685514]);
 });

@@ -91,8 +91,13 @@ def loss(
     }
     parts = {name: _mean(row, valid, xp=xp) for name, row in rows.items()}
     total = parts["policy_loss"] + config.value_coef * parts["value_loss"]
-    if config.entropy_coef:
+    if _counts(coefficients.entropy):
         total = total - coefficients.entropy * parts["entropy"]
-    if config.kl_coef:
+    if _counts(coefficients.kl):
         total = total + coefficients.kl * parts["approx_kl"]
     return total, parts
+
+
+def _counts(weight: Any) -> bool:
+    """Whether a term has a gradient: not if its weight is the number 0, while an array is known only when it is computed."""
+    return not isinstance(weight, float) or weight != 0

@@ -6,7 +6,7 @@ enum { PAGE = 65536 };
 extern unsigned char __heap_base; /* of the linker: where memory begins that nothing else uses */
 
 void *puf_web_alloc(size_t bytes) {
-    static uintptr_t next; /* the only state that an instance has besides what it allocates */
+    static uintptr_t next; /* with the crew, the only state that an instance has besides what it allocates */
     if (next == 0) { next = puf_align_up((uintptr_t)&__heap_base); }
     const size_t size = puf_align_up(bytes > 0 ? bytes : 1);
     const uintptr_t have = (uintptr_t)__builtin_wasm_memory_size(0) * PAGE;

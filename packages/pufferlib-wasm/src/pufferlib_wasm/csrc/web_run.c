@@ -12,22 +12,33 @@ struct puf_web_run {
     puf_web_progress progress;
     puf_segment segment;
     puf_ppo *ppo;
+    puf_web_moved moved;        /* with kl_target */
     float *m, *v;
     float *scaled;              /* (T, n) rewards over the deviation of the return; NULL: as they are */
     float *advantage, *target;  /* (T, n) */
     double *returns;            /* (T, n) discounted sums of rewards */
     double *return_norm;        /* mean, variance, rows, running (n) */
+    int32_t *order;             /* (epochs, rows, or with a memory n); NULL: by puf_minibatch_order */
+    float *importance;          /* (T, n); NULL: 1 */
     double *batch;              /* mean and variance of what is merged into moments, (obs_size) each */
 };
 
 static size_t rows_of(const puf_web_run *run) { return (size_t)run->config.horizon * (size_t)run->vec->n; }
+
+static int32_t optimizer_of(const puf_web_ppo_config *c) { return c->optimizer == 1 ? PUF_MUON : PUF_ADAM; }
+
+/* Numbers of the parameters that Adam serves. */
+static size_t squares_of(const puf_web_run *r) {
+    const puf_net *net = &r->policy->net;
+    return (size_t)(puf_net_params(net) - (optimizer_of(&r->config) == PUF_MUON ? puf_muon_served(net) : 0));
+}
 
 static int allocate(puf_web_run *r) {
     const size_t n = (size_t)r->vec->n, rows = rows_of(r), params = (size_t)puf_net_params(&r->policy->net);
     const puf_env_info *info = &r->vec->info;
     const size_t wide = (size_t)info->obs_size, choices = info->masks ? (size_t)info->logits : 0;
     const size_t carry = (size_t)puf_net_carry(&r->policy->net), returns = r->config.normalize_return ? 1 : 0;
-    const size_t largest = wide > 1 ? wide : 1;
+    const size_t largest = wide > 1 ? wide : 1, drawn = r->config.prioritize != 0.0 ? 1 : 0;
     puf_segment *s = &r->segment;
     const struct {
         void *to; /* a pointer to the pointer */
@@ -38,9 +49,10 @@ static int allocate(puf_web_run *r) {
         {&s->logprob, 4 * rows}, {&s->value, 4 * rows}, {&s->next_value, 4 * rows}, {&s->reward, 4 * rows}, {&s->cost, 4 * rows},
         {&s->terminated, rows}, {&s->truncated, rows}, {&s->valid, rows}, {&s->final_obs, 4 * n * wide},
         {&s->log, rows * sizeof(puf_episode)}, {&s->carry, 8 * n * carry},
-        {&r->m, 4 * params}, {&r->v, 4 * params}, {&r->advantage, 4 * rows}, {&r->target, 4 * rows},
+        {&r->m, 4 * params}, {&r->v, 4 * squares_of(r)}, {&r->advantage, 4 * rows}, {&r->target, 4 * rows},
         {&r->scaled, returns * 4 * rows}, {&r->returns, returns * 8 * rows}, {&r->return_norm, returns * 8 * (3 + n)},
-        {&r->batch, 16 * largest},
+        {&r->order, drawn * 4 * (size_t)r->config.epochs * (carry > 0 ? n : rows)}, {&r->importance, drawn * 4 * rows},
+        {&r->batch, 16 * largest}, {&s->given, r->policy->bounds != NULL ? 4 * n * (size_t)info->action_size : 0},
     };
     for (size_t k = 0; k < sizeof blocks / sizeof blocks[0]; k++) {
         void *block = blocks[k].bytes > 0 ? puf_web_alloc(blocks[k].bytes) : NULL;
@@ -48,21 +60,35 @@ static int allocate(puf_web_run *r) {
         puf_copy(blocks[k].to, &block, sizeof block);
     }
     s->steps = r->config.horizon;
+    if (s->given != NULL) {
+        s->low = r->policy->bounds;
+        s->high = s->low + info->action_size;
+    }
     if (returns) { r->return_norm[1] = 1.0; }
-    return 1;
+    return r->config.kl_target == 0.0 || puf_web_moved_allocate(&r->moved, r->policy, n, rows);
+}
+
+/* PUF_ENOMEM if a segment does not fit into an instance; sizes of the core are otherwise far from 2^32. */
+static int32_t fits(const puf_web_vec *vec, const puf_web_ppo_config *c) {
+    const int64_t rows = (int64_t)c->horizon * vec->n;
+    const puf_env_info *info = &vec->info;
+    const int64_t order = c->prioritize != 0.0 ? 4 * (int64_t)c->epochs : 0;
+    const int64_t row = 4 * (int64_t)info->obs_size + 4 * (int64_t)info->action_size + 9 * (int64_t)info->logits + 128 + order;
+    return rows < PUF_WEB_MEMORY / row ? PUF_OK : PUF_ENOMEM;
 }
 
 puf_web_run *puf_web_run_create(puf_web_vec *vec, puf_web_policy *policy, const puf_web_ppo_config *config, uint64_t seed,
                                 double timesteps, int32_t *status) {
+    if (status == NULL) { return NULL; }
     *status = PUF_EINVAL;
-    if (config->horizon < 1 || config->minibatch < 1 || !(timesteps >= 1.0)) { return NULL; }
+    if (vec == NULL || policy == NULL || config == NULL || !puf_web_fit(policy, vec)) { return NULL; }
+    if (config->horizon < 1 || config->minibatch < 1 || config->epochs < 1 || !(timesteps >= 1.0)) { return NULL; }
+    *status = fits(vec, config);
+    if (*status != PUF_OK) { return NULL; }
     const int64_t rows = (int64_t)config->horizon * vec->n;
-    const puf_env_info *info = &vec->info;
-    if (rows * (4 * (int64_t)info->obs_size + 4 * info->action_size + info->logits + 128) >= PUF_WEB_MEMORY) {
-        *status = PUF_ENOMEM;
-        return NULL;
-    }
-    const size_t bytes = puf_ppo_bytes(policy->policy, rows, config->minibatch, config->horizon, PUF_ADAM);
+    const int32_t optimizer = optimizer_of(config);
+    const size_t bytes = puf_ppo_bytes(policy->policy, rows, config->minibatch, config->horizon, optimizer);
+    *status = PUF_EINVAL;
     if (bytes == 0) { return NULL; }
     puf_web_run *r = puf_web_alloc(sizeof *r);
     void *mem = puf_web_alloc(bytes);
@@ -73,16 +99,18 @@ puf_web_run *puf_web_run_create(puf_web_vec *vec, puf_web_policy *policy, const 
     r->config = *config;
     r->seed = seed;
     r->timesteps = timesteps;
+    r->progress.kl_coef = config->kl_coef;
     r->progress.return_mean = r->progress.length_mean = __builtin_nan("");
     if (!allocate(r)) { return NULL; }
-    *status = puf_ppo_init(&r->ppo, mem, bytes, policy->policy, rows, config->minibatch, config->horizon, PUF_ADAM);
-    if (*status == PUF_OK) { *status = puf_vec_reset(vec->vec, NULL, NULL, r->segment.obs, r->segment.action_mask); }
+    *status = puf_ppo_init(&r->ppo, mem, bytes, policy->policy, rows, config->minibatch, config->horizon, optimizer);
+    if (*status == PUF_OK) { *status = puf_vec_reset(vec->vec, puf_web_exec(), NULL, r->segment.obs, r->segment.action_mask); }
     return *status == PUF_OK ? r : NULL;
 }
 
-puf_web_progress *puf_web_run_progress(puf_web_run *run) { return &run->progress; }
+puf_web_progress *puf_web_run_progress(puf_web_run *run) { return run != NULL ? &run->progress : NULL; }
 
 void *puf_web_run_array(puf_web_run *run, int32_t array) {
+    if (run == NULL) { return NULL; }
     switch (array) {
         case PUF_WEB_M: return run->m;
         case PUF_WEB_V: return run->v;
@@ -90,6 +118,10 @@ void *puf_web_run_array(puf_web_run *run, int32_t array) {
         case PUF_WEB_FIRST_OBS: return run->segment.obs;
         case PUF_WEB_FIRST_ACTION_MASK: return run->segment.action_mask;
         case PUF_WEB_FIRST_CARRY: return run->segment.carry;
+        case PUF_WEB_ADVANTAGE: return run->advantage;
+        case PUF_WEB_SEGMENT_VALID: return run->segment.valid;
+        case PUF_WEB_ORDER: return run->order;
+        case PUF_WEB_IMPORTANCE: return run->importance;
         default: return NULL;
     }
 }
@@ -127,8 +159,9 @@ static void count_episodes(puf_web_run *run, int32_t finished) {
 }
 
 int32_t puf_web_run_collect(puf_web_run *run) {
+    if (run == NULL) { return PUF_EINVAL; }
     const uint64_t first = (uint64_t)(run->progress.steps / run->vec->n);
-    const int32_t finished = puf_collect(run->vec->vec, run->policy->policy, NULL, &run->segment, run->seed, first, &run->progress.bad_row);
+    const int32_t finished = puf_collect(run->vec->vec, run->policy->policy, puf_web_exec(), &run->segment, run->seed, first, &run->progress.bad_row);
     if (finished >= 0) { count_episodes(run, finished); }
     return finished;
 }
@@ -211,10 +244,10 @@ static int estimate(puf_web_run *run) {
         reward = run->scaled;
     }
     if (c->advantage == 1) {
-        return puf_vtrace(isa, NULL, run->target, run->advantage, s->logprob, s->logprob, reward, s->value, s->next_value, s->terminated,
+        return puf_vtrace(isa, puf_web_exec(), run->target, run->advantage, s->logprob, s->logprob, reward, s->value, s->next_value, s->terminated,
                           s->truncated, c->horizon, run->vec->n, (float)c->gamma, (float)c->lam, (float)c->rho_clip, (float)c->c_clip);
     }
-    const int status = puf_gae(isa, NULL, run->advantage, reward, s->value, s->next_value, s->terminated, s->truncated, c->horizon,
+    const int status = puf_gae(isa, puf_web_exec(), run->advantage, reward, s->value, s->next_value, s->terminated, s->truncated, c->horizon,
                                run->vec->n, (float)c->gamma, (float)c->lam);
     for (size_t k = 0; k < rows; k++) { run->target[k] = run->advantage[k] + s->value[k]; }
     return status;
@@ -230,11 +263,12 @@ static puf_ppo_config scheduled(const puf_web_run *run) {
         .dual_clip = (float)c->dual_clip,
         .value_coef = (float)c->value_coef,
         .entropy_coef = puf_schedule(c->entropy_schedule, (float)c->entropy_coef, 0.0f, fraction),
-        .kl_coef = (float)c->kl_coef,
+        .kl_coef = (float)run->progress.kl_coef,
         .target_kl = (float)c->target_kl,
         .epochs = c->epochs,
         .minibatch = c->minibatch,
         .normalize_advantage = c->normalize_advantage,
+        .momentum = (float)c->momentum,
         .adam = {.rate = puf_schedule(c->schedule, (float)c->learning_rate, 0.0f, fraction),
                  .beta1 = (float)c->beta1,
                  .beta2 = (float)c->beta2,
@@ -276,32 +310,59 @@ static void roll(puf_web_run *run) {
     if (s->carry != NULL) { puf_copy(s->carry, s->carry + carry, 4 * carry); }
 }
 
+int32_t puf_web_run_targets(puf_web_run *run) {
+    if (run == NULL) { return PUF_EINVAL; }
+    observe(run);
+    return estimate(run);
+}
+
+/* The penalty's weight after an update: half where the policy moved too little, twice where it moved too far. */
+static int32_t adapt(puf_web_run *run) {
+    puf_web_progress *p = &run->progress;
+    const double target = run->config.kl_target;
+    int32_t status = puf_web_policy_reload(run->policy); /* what was learnt, with the statistics of observations of before */
+    if (status == PUF_OK) { status = puf_web_moved_look(&run->moved, run->policy, &run->segment, run->vec->n, 1); }
+    if (status != PUF_OK) { return status; }
+    p->divergence = puf_web_divergence(&run->moved, run->policy, &run->segment, rows_of(run));
+    p->kl_coef *= p->divergence < target / 1.5 ? 0.5 : p->divergence > target * 1.5 ? 2.0 : 1.0;
+    return PUF_OK;
+}
+
+static void note(puf_web_progress *p, const puf_ppo_metrics *metrics, const puf_ppo_config *config) {
+    p->policy_loss = metrics->policy_loss;
+    p->value_loss = metrics->value_loss;
+    p->entropy = metrics->entropy;
+    p->approx_kl = metrics->approx_kl;
+    p->clip_fraction = metrics->clip_fraction;
+    p->grad_norm = metrics->grad_norm;
+    p->learning_rate = config->adam.rate;
+    p->clip_now = config->clip;
+    p->entropy_coef_now = config->entropy_coef;
+    p->kl_coef_now = config->kl_coef;
+}
+
 int32_t puf_web_run_update(puf_web_run *run) {
+    if (run == NULL) { return PUF_EINVAL; }
     const puf_segment *s = &run->segment;
     puf_web_progress *p = &run->progress;
-    observe(run);
-    const int status = estimate(run);
-    if (status != PUF_OK) { return status; }
+    const int adaptive = run->config.kl_target != 0.0;
     const puf_ppo_config config = scheduled(run);
     const puf_batch batch = {
         .obs = s->obs, .action = s->action, .action_mask = s->action_mask, .logprob = s->logprob, .advantage = run->advantage,
-        .target = run->target, .value = s->value, .valid = s->valid, .rows = (int64_t)rows_of(run),
-        .terminated = s->carry != NULL ? s->terminated : NULL, .truncated = s->carry != NULL ? s->truncated : NULL, .carry = s->carry,
+        .target = run->target, .value = s->value, .valid = s->valid, .rows = (int64_t)rows_of(run), .order = run->order,
+        .importance = run->importance, .terminated = s->carry != NULL ? s->terminated : NULL,
+        .truncated = s->carry != NULL ? s->truncated : NULL, .carry = s->carry,
     };
     puf_ppo_metrics metrics;
-    const int done = puf_ppo_update(run->ppo, NULL, &config, &batch, run->seed, (uint64_t)p->updates, run->policy->params, run->m, run->v,
-                                    &p->adam_step, &metrics);
+    puf_zero(&metrics, sizeof metrics);
+    int status = adaptive ? puf_web_moved_look(&run->moved, run->policy, s, run->vec->n, 0) : PUF_OK;
+    if (status != PUF_OK) { return status; }
+    status = puf_ppo_update(run->ppo, puf_web_exec(), &config, &batch, run->seed, (uint64_t)p->updates, run->policy->params, run->m, run->v,
+                            &p->adam_step, &metrics);
     p->failed = metrics.failed;
-    if (done != PUF_OK) { return done; }
-    p->policy_loss = metrics.policy_loss;
-    p->value_loss = metrics.value_loss;
-    p->entropy = metrics.entropy;
-    p->approx_kl = metrics.approx_kl;
-    p->clip_fraction = metrics.clip_fraction;
-    p->grad_norm = metrics.grad_norm;
-    p->learning_rate = config.adam.rate;
-    p->clip_now = config.clip;
-    p->entropy_coef_now = config.entropy_coef;
+    if (status == PUF_OK && adaptive) { status = adapt(run); }
+    if (status != PUF_OK) { return status; }
+    note(p, &metrics, &config);
     p->explained_variance = explained(run);
     p->updates++;
     p->steps += (int64_t)rows_of(run);

@@ -2,13 +2,20 @@
 
 #define DECLARE(name) const void *puf_env_table_##name(int isa);
 #define ENTRY(name) {#name, puf_env_table_##name},
-/* The build defines PUF_WEB_ENVIRONMENTS(X) as X(name) for each environment. */
+#define DECLARE_OWN(name) const void *name##_table(void);
+#define TABLE_OWN(name) \
+    static const void *own_##name(int isa) { return (void)isa, name##_table(); }
+#define ENTRY_OWN(name) {#name, own_##name},
+/* The build defines PUF_WEB_ENVIRONMENTS(X) as X(name) for each environment that is installed, and PUF_WEB_OWN(X) likewise for the
+ * others, which have one table for all instruction sets, `<name>_table` (pufferlib_core.c_env). */
 PUF_WEB_ENVIRONMENTS(DECLARE)
+PUF_WEB_OWN(DECLARE_OWN)
+PUF_WEB_OWN(TABLE_OWN)
 
 static const struct {
     const char *name;
     const void *(*table)(int isa);
-} ENVIRONMENTS[] = {PUF_WEB_ENVIRONMENTS(ENTRY)};
+} ENVIRONMENTS[] = {PUF_WEB_ENVIRONMENTS(ENTRY) PUF_WEB_OWN(ENTRY_OWN)};
 
 enum { COUNT = sizeof ENVIRONMENTS / sizeof ENVIRONMENTS[0] };
 
@@ -45,6 +52,7 @@ static int allocate_planes(puf_web_vec *v) {
 
 puf_web_vec *puf_web_vec_create(int32_t index, const void *config, int32_t n, int32_t autoreset, uint64_t seed,
                                 uint64_t first_stream, int32_t *status) {
+    if (status == NULL) { return NULL; }
     *status = PUF_EINVAL;
     if (index < 0 || index >= COUNT || n < 1) { return NULL; }
     const int isa = puf_isa_best();
@@ -67,9 +75,10 @@ puf_web_vec *puf_web_vec_create(int32_t index, const void *config, int32_t n, in
     return *status == PUF_OK ? v : NULL;
 }
 
-const puf_env_info *puf_web_vec_info(const puf_web_vec *vec) { return &vec->info; }
+const puf_env_info *puf_web_vec_info(const puf_web_vec *vec) { return vec != NULL ? &vec->info : NULL; }
 
 void *puf_web_vec_plane(const puf_web_vec *vec, int32_t plane) {
+    if (vec == NULL) { return NULL; }
     const puf_planes *p = &vec->planes;
     switch (plane) {
         case PUF_WEB_OBS: return p->obs;
@@ -86,15 +95,24 @@ void *puf_web_vec_plane(const puf_web_vec *vec, int32_t plane) {
     }
 }
 
-int32_t puf_web_vec_reset(puf_web_vec *vec) { return puf_vec_reset(vec->vec, NULL, NULL, vec->planes.obs, vec->planes.action_mask); }
+int32_t puf_web_vec_reset(puf_web_vec *vec) {
+    return vec != NULL ? puf_vec_reset(vec->vec, puf_web_exec(), NULL, vec->planes.obs, vec->planes.action_mask) : PUF_EINVAL;
+}
 
-int32_t puf_web_vec_step(puf_web_vec *vec) { return puf_vec_step(vec->vec, NULL, vec->action, &vec->planes); }
+int32_t puf_web_vec_step(puf_web_vec *vec) {
+    return vec != NULL ? puf_vec_step(vec->vec, puf_web_exec(), vec->action, &vec->planes) : PUF_EINVAL;
+}
 
-int32_t puf_web_vec_record_bytes(const puf_web_vec *vec) { return (int32_t)puf_vec_record_bytes(vec->vec); }
+int32_t puf_web_vec_record_bytes(const puf_web_vec *vec) {
+    return vec != NULL ? (int32_t)puf_vec_record_bytes(vec->vec) : PUF_EINVAL;
+}
 
-int32_t puf_web_vec_save(const puf_web_vec *vec, void *records) { return puf_vec_save_all(vec->vec, records); }
+int32_t puf_web_vec_save(const puf_web_vec *vec, void *records) {
+    return vec != NULL && records != NULL ? puf_vec_save_all(vec->vec, records) : PUF_EINVAL;
+}
 
 int32_t puf_web_vec_load(puf_web_vec *vec, const void *records) {
+    if (vec == NULL || records == NULL) { return PUF_EINVAL; }
     const size_t size = puf_vec_record_bytes(vec->vec);
     int32_t status = PUF_OK;
     for (int32_t i = 0; i < vec->n && status == PUF_OK; i++) {

@@ -136,6 +136,7 @@ class TorchEngine:
             [parameter for name, parameter in self._params.items() if name not in self._muon],
             betas=(config.beta1, config.beta2), eps=config.epsilon, weight_decay=config.weight_decay, fused=True,
         )  # fmt: skip
+        self._unused = [name for name in ("entropy", "kl") if not getattr(config, f"{name}_coef")]
         self._raw = replace(config, normalize_advantage=False)  # advantages are normalised over whole minibatches before
         self._loss = torch.compile(self._piece_loss) if options.compile else self._piece_loss
 
@@ -199,8 +200,9 @@ class TorchEngine:
     ) -> dict[str, float]:  # fmt: skip
         """See `Engine.descend`."""
         config, rows = self.config, self._load_rows(segment, advantage, target, importance)
-        # As tensors: a compiled loss would be compiled anew for each number.
+        # As tensors: a compiled loss would be compiled anew for each number. What is never in use stays the number 0.
         weights = Coefficients(*(torch.tensor(weight, device=self.device) for weight in coefficients))
+        weights = weights._replace(**dict.fromkeys(self._unused, 0.0))
         self._begin(coefficients.rate)
         self._scale = self._first_scale
         sums = dict.fromkeys(METRICS, 0.0)
