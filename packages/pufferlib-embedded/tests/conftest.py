@@ -1,9 +1,14 @@
-"""What the tests of exports share."""
+"""What the tests of exports share; `wander` can be imported, by whose name checkpoints know their environments."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from pufferlib_core import train
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

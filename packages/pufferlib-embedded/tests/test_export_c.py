@@ -114,14 +114,14 @@ def test_twice_and_at_once_gives_the_same_bytes(tmp_path, cartpole):
 
 
 def test_a_fault_in_the_exported_c_is_found(tmp_path, monkeypatch):
-    path, files = saved(tmp_path, SPECS["gru"]), exporting.core_files()
+    path, files = saved(tmp_path, SPECS["gru"]), exporting.core_files(Model.roots)
     faulty = files | {"lean.c": files["lean.c"].replace("(carry[j] - n)", "(n - carry[j])")}
     assert faulty != files
-    monkeypatch.setattr(exporting, "core_files", lambda: faulty)
+    monkeypatch.setattr(exporting, "core_files", lambda roots: faulty)
     with pytest.raises(RunError, match=r"(?s)status 1, nothing is written.*failed \d\d"):
         export(path, tmp_path / "out")
     missing = files | {"lean.c": files["lean.c"].replace("puf_encoder_size(", "puf_elsewhere(")}
-    monkeypatch.setattr(exporting, "core_files", lambda: missing)
+    monkeypatch.setattr(exporting, "core_files", lambda roots: missing)
     with pytest.raises(RunError, match=r"puf_elsewhere"):
         export(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

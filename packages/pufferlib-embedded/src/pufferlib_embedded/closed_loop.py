@@ -41,7 +41,7 @@ def episode(model: Model) -> Episode:
         raise ConfigError(
             f"--closed-loop runs an environment of pufferlib-envs on the device, and {model.env} is none: leave the flag out"
         )
-    carry = np.zeros(model.carry, np.float32)
+    carry = model.no_carry()
     with contextlib.closing(vectorize(spec, num_envs=1, seed=SEED, first_stream=0)) as vec:
         obs = vec.reset().obs
         while True:
@@ -53,11 +53,11 @@ def episode(model: Model) -> Episode:
             obs = step.obs
 
 
-def files(name: str) -> dict[str, str]:
+def files(name: str, model: Model) -> dict[str, str]:
     """The C of an environment, and all that it and closed_loop.c include and `src` does not have, by the path in an export."""
     own = included(Path(pufferlib_envs.source_dir()), f"{name}.c", r'#include "(\w+\.(?:h|inl))"')
     core = headers([*own.values(), (TEMPLATES / "closed_loop.c").read_text()])
-    return {f"{FOLDER}/{path}": text for path, text in (own | core).items() if path not in core_files()}
+    return {f"{FOLDER}/{path}": text for path, text in (own | core).items() if path not in core_files(model.roots)}
 
 
 def words(played: Episode) -> dict[str, str]:

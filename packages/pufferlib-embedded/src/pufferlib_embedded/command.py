@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 HELP = "write the policy of a checkpoint as C for a small device, compiled and run before it is written"
 
@@ -11,7 +12,13 @@ HELP = "write the policy of a checkpoint as C for a small device, compiled and r
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds those of this command."""
     places(parser)
-    parser.add_argument("--precision", choices=("float32",), default="float32", help="of weights and numbers; default: float32")
+    parser.add_argument(
+        "--precision", choices=("float32", "int8"), default="float32", help="of weights and numbers; default: float32"
+    )
+    parser.add_argument(
+        "--calibration-steps", type=int, default=4096, metavar="N",
+        help="with int8: rows in the policy's environment that say how large its numbers become; default: 4096",
+    )  # fmt: skip
     parser.add_argument(
         "--target", default="host", metavar="NAME", help="host, cortex-m0, -m3, -m4f or -m7, or rv32; default: host"
     )
@@ -33,13 +40,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from pufferlib_embedded.export import export
 
     result = export(
-        args.checkpoint,
-        args.out,
-        target=args.target,
-        force=args.force,
-        unverified=args.unverified,
-        closed_loop=args.closed_loop,
-    )
+        args.checkpoint, args.out, target=args.target, precision=args.precision, calibration_steps=args.calibration_steps,
+        force=args.force, unverified=args.unverified, closed_loop=args.closed_loop,
+    )  # fmt: skip
     if args.json:
         print(json.dumps(result))
         return 0
@@ -47,6 +50,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         f"{result['folder']}: {result['env']}, {result['parameters']:,} parameters, for {result['target']} ({result['device']})"
     )
     print(f"{result['macs']:,} multiplications a step, {result['state_bytes']:,} bytes of state")
+    if "int8" in result:
+        print(_integers(result["int8"]))
     if not result["verified"]:
         print("not compiled and not run: report.json holds estimates alone")
         return 0
@@ -66,3 +71,17 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         print(f"an episode with {result['episode']['env']}: {result['episode']['length']} steps, as on the host to the bit")
     print(f"{result['golden_rows']} golden rows repeated; largest difference {result['golden_worst']:.1e}")
     return 0
+
+
+def _integers(found: dict[str, Any]) -> str:
+    """What became of the policy in integers."""
+    held_out, played = found["held_out"], found["returns"]
+    apart = f"KL {held_out['kl_mean']:.1e} in the mean, {held_out['kl_max']:.1e} at most"
+    if held_out["greedy_agreement"] is not None:
+        apart += f"; the same choice in {held_out['greedy_agreement']:.2%} of {held_out['rows']:,} rows"
+    if held_out["number_difference_max"] is not None:
+        apart += f"; numbers differ by {held_out['number_difference_max']:.2g} at most"
+    return (
+        f"int8 from {found['calibration_rows']:,} rows of calibration: {apart}\n"
+        f"mean return of {played['episodes']} episodes: {played['int8']:,.2f} (float32: {played['float32']:,.2f})"
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from pufferlib_core.native import Array, ffi, lib
 
 from pufferlib_embedded.golden import Golden
+from pufferlib_embedded.integer import Program
 from pufferlib_embedded.model import LARGEST, Model
 
 SIZES = ("obs_size", "obs_number", "encoders", "layers", "activation", "core", "core_size", "action_size", "action_numbers",
@@ -49,27 +50,58 @@ def header(model: Model) -> dict[str, str]:
         "sizes": "".join(f"#define POLICY_{name.upper()} {size}\n" for name, size in sizes.items()),
         "obs": "uint8_t" if spec.tree.feature_dtype == np.uint8 else "float",
         "action": "".join(action),
-        "carry": "    float carry[POLICY_CARRY]; /* what the memory holds between steps */\n" if carry else "",
+        "carry": _carry(model) if carry else "",
+        "scratch": c_type(model.scratch_dtype),
     }
+
+
+def c_type(dtype: np.dtype[Any]) -> str:
+    """Of the numbers of an array."""
+    return "float" if dtype == np.float32 else f"{dtype.name}_t"
+
+
+def _carry(model: Model) -> str:
+    kind, rows = c_type(model.carry_dtype), model.carry_rows
+    size = f"{rows} * POLICY_CARRY" if rows > 1 else "POLICY_CARRY"
+    return f"    {kind} carry[{size}]; /* what the memory holds between steps{', and room for what it will' * (rows > 1)} */\n"
 
 
 def constants(model: Model) -> dict[str, str]:
     """What the template of policy.c is filled with."""
-    parts = [array("float", "PARAMS", model.params)]
-    fields = [("net", _net(model)), ("params", "PARAMS")]
-    if model.read is not None:
-        mean, scale, clip = model.read
+    parts, fields = [], [("net", _net(model))]
+    if model.program is None:
+        parts, fields = [array("float", "PARAMS", model.params)], [*fields, ("params", "PARAMS")]
+    if model.entry is not None:
+        mean, scale, clip = model.entry
         parts += [array("float", "MEAN", mean), array("float", "SCALE", scale)]
         fields += [("mean", "MEAN"), ("scale", "SCALE"), ("clip", number(clip if math.isfinite(clip) else LARGEST))]
     if model.spec.numbers:
         parts += [array("float", "LOW", model.low), array("float", "HIGH", model.high)]
         fields += [("low", "LOW"), ("high", "HIGH")]
+    kind = "puf_lean"
+    if model.program is not None:
+        more, integers = _integers(model.program)
+        kind, parts, fields = (
+            "puf_lean8",
+            parts + more,
+            [("lean", _braces(f".{name} = {text}" for name, text in fields)), *integers],
+        )
     lean = ",\n".join(f"    .{name} = {text}" for name, text in fields)
     return {
-        "constants": "\n".join([*parts, f"static const puf_lean LEAN = {{\n{lean},\n}};\n"]),
+        "constants": "\n".join([*parts, f"static const {kind} LEAN = {{\n{lean},\n}};\n"]),
+        "lean": kind,
+        "header": kind.removeprefix("puf_"),
+        "action": "&LEAN.lean" if model.program is not None else "&LEAN",
         "carry": "state->carry" if model.carry else "NULL",
-        "reset": "    for (int32_t i = 0; i < POLICY_CARRY; i++) { state->carry[i] = 0.0f; }\n" if model.carry else "",
+        "reset": "    for (int32_t i = 0; i < POLICY_CARRY; i++) { state->carry[i] = 0; }\n" if model.carry else "",
     }
+
+
+def _integers(program: Program) -> tuple[list[str], list[tuple[str, str]]]:
+    """Arrays of a program, and the fields of `puf_lean8` that name them."""
+    flat = program.flat()
+    parts = [array(c_type(values.dtype), name.upper(), values) for name, values in flat.items()]
+    return parts, [*((name, name.upper()) for name in flat), ("cell", str(program.cell)), ("point", str(program.point))]
 
 
 def _net(model: Model) -> str:
@@ -114,7 +146,13 @@ def vectors(golden: Golden) -> str:
 def compared(model: Model) -> str:
     """The part of test_policy.c that compares actions."""
     text = ""
-    if model.spec.nvec:
+    if model.spec.nvec and model.tolerance == 0:
+        text += (
+            "    for (int32_t k = 0; k < POLICY_CHOICES; k++) {\n"
+            "        if (action.choice[k] != golden_choices[i * POLICY_CHOICES + k]) { return 1.0f; }\n"
+            "    }\n"
+        )
+    elif model.spec.nvec:
         options = _list(model.spec.nvec)
         text += (
             f"    static const int32_t OPTIONS[POLICY_CHOICES] = {options};\n"

@@ -14,6 +14,7 @@ from pufferlib_embedded.closed_loop import FOLDER, Episode, episode, files
 from pufferlib_embedded.closed_loop import words as loop_words
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
+from pufferlib_embedded.model8 import Model8
 from pufferlib_embedded.publish import check_free, published, write
 from pufferlib_embedded.sources import TEMPLATES, core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
@@ -25,21 +26,21 @@ GOLDEN_BYTES = 64 << 10
 CODE = 12 << 10  # bytes that code takes at most, with floating point in software and the test; measured after compiling
 
 
+PRECISIONS = ("float32", "int8")
+
+
 def export(
-    checkpoint: str | Path,
-    out: str | Path,
-    *,
-    target: str = "host",
-    force: bool = False,
-    unverified: bool = False,
-    closed_loop: bool = False,
-) -> dict[str, Any]:
+    checkpoint: str | Path, out: str | Path, *, target: str = "host", precision: str = "float32", calibration_steps: int = 4096,
+    force: bool = False, unverified: bool = False, closed_loop: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Writes the policy of a checkpoint as C, proven on the target, or nothing.
 
     Args:
         checkpoint: checkpoint or run folder.
         out: the folder, which is made.
         target: of `TARGETS`.
+        precision: of `PRECISIONS`.
+        calibration_steps: with int8, rows in the policy's environment that say how large its numbers become.
         force: replace the folder if it exists.
         unverified: only write; nothing is compiled, run or measured.
         closed_loop: also write the environment, and run an episode with it on the target.
@@ -54,20 +55,20 @@ def export(
     """
     if target not in TARGETS:
         raise UnknownName("target", target, TARGETS)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
     out, device = Path(out), TARGETS[target]
     check_free(out, force)
     if not unverified:
         tools(device)
-    model = Model(checkpoint)
-    least = 4 * len(model.params)
-    state = 4 * (model.carry + model.spec.logits + model.scratch + 1)
-    _check_fits(model, device, least, state)
-    spare = device.machine_flash - least - CODE if device.machine else GOLDEN_BYTES
+    model = Model8(checkpoint, calibration_steps) if precision == "int8" else Model(checkpoint)
+    _check_fits(model, device, model.weights_bytes, model.state_bytes)
+    spare = device.machine_flash - model.weights_bytes - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
     played = episode(model) if closed_loop else None
     with published(out) as (folder, work):
         write(folder, texts(model, rows, played))
-        report = _about(model, device, rows, state)
+        report = _about(model, device, rows)
         if not unverified:
             report |= _proven(model, device, folder, work, played)
         (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -77,8 +78,15 @@ def export(
 def texts(model: Model, rows: Golden, played: Episode | None) -> dict[str, str]:
     """Every file but the report, by its path in the folder."""
     header, constants = emit.header(model), emit.constants(model)
-    words = header | {"compared": emit.compared(model)}
-    found = {f"src/{name}": text for name, text in core_files().items()}
+    words = header | {
+        "compared": emit.compared(model),
+        "tolerance": emit.number(model.tolerance),
+        "within": f"within {model.tolerance:g} (relative to the largest of its row, or to 1)"
+        if model.tolerance
+        else "the golden one",
+        "sources": " ".join(f"src/{name}" for name in ("policy.c", *model.roots)),
+    }
+    found = {f"src/{name}": text for name, text in core_files(model.roots).items()}
     found |= {"src/policy.h": filled("policy.h", header), "src/policy.c": filled("policy.c", header | constants)}
     found |= {f"test/{name}": filled(name, words) for name in TESTS}
     found["examples/slices.c"] = filled("slices.c", words)
@@ -86,7 +94,7 @@ def texts(model: Model, rows: Golden, played: Episode | None) -> dict[str, str]:
         found[name] = filled(name, words)
     found |= {f"verify/{name}": filled(f"verify/{name}", words | emit.verified(model)) for name in HARNESSES}
     if played is not None:
-        found |= files(played.spec.name) | {"test/closed_loop.c": filled("closed_loop.c", words | loop_words(played))}
+        found |= files(played.spec.name, model) | {"test/closed_loop.c": filled("closed_loop.c", words | loop_words(played))}
     return found | {"test/golden.c": emit.vectors(rows), "LICENSE": licence()}
 
 
@@ -96,9 +104,9 @@ def filled(name: str, words: dict[str, str]) -> str:
     return string.Template(text).safe_substitute(words)
 
 
-def _about(model: Model, device: Target, rows: Golden, state: int) -> dict[str, Any]:
+def _about(model: Model, device: Target, rows: Golden) -> dict[str, Any]:
     """What is known without a compiler."""
-    return about_policy(model, rows, state) | {
+    return about_policy(model, rows, model.state_bytes) | {
         "target": device.name,
         "device": device.about,
         "work": model.work,
@@ -112,14 +120,15 @@ def about_policy(model: Model, rows: Golden, state: int) -> dict[str, Any]:
     return {
         "env": model.env,
         "checkpoint": {"step": int(model.step), "sha256": model.digest},
-        "precision": "float32",
+        "precision": model.precision,
         "parameters": len(model.params),
-        "weights_bytes": 4 * len(model.params),
+        "weights_bytes": model.weights_bytes,
         "state_bytes": state,
         "macs": model.macs,
         "golden_rows": len(rows.obs),
         "difference_from_formulas": rows.difference,
         "verified": False,
+        **({"int8": model.findings} if model.findings else {}),
     }
 
 
@@ -159,8 +168,9 @@ def _check_fits(model: Model, device: Target, flash: int, ram: int) -> None:
         if has and needed > has:
             largest = max(model.exported, key=lambda tensor: tensor.size)
             settings = ["policy.hidden"] + ["policy.core_size"] * bool(model.carry)
+            other = ", or take --precision int8" if model.program is None else ""
             raise ConfigError(
                 f"{device.name} ({device.about}): the policy needs {needed:,} bytes of {kind}, {needed - has:,} too many; "
-                f"its largest tensor is {largest.name} {largest.shape}, {4 * largest.size:,} bytes: train with a smaller "
-                f"{' or '.join(settings)}"
+                f"its largest tensor is {largest.name} {largest.shape}, {model.weight_bytes * largest.size:,} bytes: train "
+                f"with a smaller {' or '.join(settings)}{other}"
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pufferlib_core.backends.acting import HostPolicy
 from pufferlib_core.backends.params import c_net, join_params
 from pufferlib_core.backends.plain import PlainPolicy
 from pufferlib_core.checkpoint import load_checkpoint, reading
@@ -16,11 +18,13 @@ from pufferlib_core.policies import PolicySpec, Tensor
 from pufferlib_core.spaces import Box
 from pufferlib_core.vector.base import finite_bounds
 
+from pufferlib_embedded.integer import Program
+
 LARGEST = float(np.finfo(np.float32).max)  # stands for infinity in bounds: a clip to it changes no finite number
 
 
 class Model:
-    """What acts: parameters, normaliser and bounds, and the core's own run of them.
+    """What acts: parameters, normaliser and bounds, and the core's own run of them. In float32; `Model8` is in integers.
 
     Args:
         checkpoint: checkpoint or run folder.
@@ -29,6 +33,16 @@ class Model:
         CheckpointError: if it is damaged or foreign, or lacks the statistics of its observations.
         ConfigError: if its network, observations or actions cannot be exported.
     """
+
+    precision = "float32"
+    roots: tuple[str, ...] = ("lean.c", "shape.c")  # files of the core; they link with each other and nothing else
+    carry_dtype: np.dtype[Any] = np.dtype(np.float32)
+    scratch_dtype: np.dtype[Any] = np.dtype(np.float32)
+    carry_rows = 1  # of `carry` numbers: what is handed on, and in integers room for what will be
+    weight_bytes = 4
+    tolerance = 1e-6  # of a device from the golden vectors, and below of those from the formulas; relative
+    reference_tolerance = 1e-5
+    program: Program | None = None  # where it acts in integers
 
     def __init__(self, checkpoint: str | Path) -> None:
         saved = load_checkpoint(checkpoint)
@@ -44,17 +58,27 @@ class Model:
         self.low, self.high = _bounds(self.spec)
         self.carry, self.scratch = int(lib.puf_lean_carry(self.net)), int(lib.puf_lean_scratch(self.net))
         self._kept: list[Any] = []
-        self.lean = self._struct()
 
-    def _struct(self) -> Any:
+    @functools.cached_property
+    def lean(self) -> Any:
+        """The core's `puf_lean`, or in integers its `puf_lean8`."""
         lean = ffi.new("puf_lean *")
-        lean.net = self.net[0]
         lean.params = self._pointer(self.params)
-        if self.read is not None:
-            mean, scale, lean.clip = self.read
+        self._fill(lean)
+        return lean
+
+    @property
+    def _bounded(self) -> Any:
+        """The `puf_lean` that makes actions of heads."""
+        return self.lean
+
+    def _fill(self, lean: Any) -> None:
+        """Network, entry and bounds of a `puf_lean`."""
+        lean.net = self.net[0]
+        if self.entry is not None:
+            mean, scale, lean.clip = self.entry
             lean.mean, lean.scale = self._pointer(mean), self._pointer(scale)
         lean.low, lean.high = self._pointer(self.low), self._pointer(self.high)
-        return lean
 
     def _pointer(self, array: Array) -> Any:
         self._kept.append(ffi.from_buffer("float[]", np.ascontiguousarray(array, np.float32)))
@@ -69,6 +93,27 @@ class Model:
     def exported(self) -> list[Tensor]:
         """The tensors of `params`."""
         return [tensor for tensor in self.spec.tensors() if tensor.offset < len(self.params)]
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of what stays in flash as parameters."""
+        return 4 * len(self.params)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of one body that acts: what is handed on, heads, scratch, and how far a step has come."""
+        carry = self.carry_rows * self.carry * self.carry_dtype.itemsize
+        return carry + 4 * self.spec.logits + self.scratch * self.scratch_dtype.itemsize + 4
+
+    @property
+    def entry(self) -> tuple[Array, Array, float] | None:
+        """Mean, scale and bound of what enters; None: observations as they are."""
+        return self.read
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """What the report says of the precision."""
+        return {}
 
     @property
     def macs(self) -> int:
@@ -119,20 +164,27 @@ class Model:
 
         Args:
             obs: (obs_size,) as the network reads it, float32 or uint8.
-            carry: float32 (carry,), overwritten with what is handed on.
+            carry: `no_carry()` where an episode begins, overwritten with what is handed on.
 
         Returns:
             heads float32 (L,), choices int32 (K,), numbers float32 (A,).
         """
-        heads, scratch = np.empty(self.spec.logits, np.float32), np.empty(self.scratch, np.float32)
+        heads, scratch = np.empty(self.spec.logits, np.float32), np.empty(self.scratch, self.scratch_dtype)
+        self._heads(obs, carry, scratch, heads)
+        words = np.empty(len(self.spec.nvec) + self.spec.numbers, np.int32)
+        check(lib.puf_lean_action(self._bounded, ffi.from_buffer("float[]", heads), ffi.from_buffer(words)), "action")
+        return heads, words[: len(self.spec.nvec)], words[len(self.spec.nvec) :].view(np.float32)
+
+    def _heads(self, obs: Array, carry: Array, scratch: Array, heads: Array) -> None:
         handed_on = ffi.from_buffer("float[]", carry) if self.carry else ffi.NULL
         buffers = (ffi.from_buffer("float[]", array) for array in (scratch, heads))
         check(lib.puf_lean_heads(self.lean, ffi.from_buffer(obs), handed_on, *buffers), "policy")
-        words = np.empty(len(self.spec.nvec) + self.spec.numbers, np.int32)
-        check(lib.puf_lean_action(self.lean, ffi.from_buffer("float[]", heads), ffi.from_buffer(words)), "action")
-        return heads, words[: len(self.spec.nvec)], words[len(self.spec.nvec) :].view(np.float32)
 
-    def reference(self) -> PlainPolicy:
+    def no_carry(self) -> Array:
+        """What the memory holds where an episode begins, and its room."""
+        return np.zeros(self.carry_rows * self.carry, self.carry_dtype)
+
+    def reference(self) -> HostPolicy:
         """The same policy by the formulas, in float64."""
         return PlainPolicy(self.spec, self.tensors)
 

@@ -10,14 +10,16 @@ from pathlib import Path
 from pufferlib_core import include_dir, source_dir
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-ROOTS = ("lean.c", "shape.c")  # link with each other and nothing else; `targets.Build.objects` proves it at each export
 CORE_HEADER = r'#include "(puffer/\w+\.h)"'
 HEADER = "/* From the C core of pufferlib, MIT licence: see LICENSE. */\n"
 
 
-def core_files() -> dict[str, str]:
-    """Texts by their path below `src`: the roots, and every header that they include, however indirectly."""
-    found = {name: _text(Path(source_dir()) / name) for name in ROOTS}
+def core_files(roots: Iterable[str]) -> dict[str, str]:
+    """Texts by their path below `src`: the roots, and every header that they include, however indirectly.
+
+    Roots link with each other and nothing else; `targets.Build.objects` proves it at each export.
+    """
+    found = {name: _text(Path(source_dir()) / name) for name in roots}
     return dict(sorted((found | headers(found.values())).items()))
 
 

@@ -138,7 +138,8 @@ def test_a_checkpoint_is_dropped_on_the_page(page, tmp_path):
 
 
 def test_what_cannot_go_on_learning_here_plays(page, tmp_path):
-    told = puffer("train", "cartpole", "--timesteps", "2048", "--train.lag", "1", "--out", str(tmp_path))
+    lagging = ("--train.lag", "1", "--ppo.advantage", "vtrace")
+    told = puffer("train", "cartpole", "--timesteps", "2048", *lagging, "--out", str(tmp_path))
     page.set_input_files("#file", sorted(Path(told["checkpoint"]).iterdir()))
     expect(page.get_by_text("train.lag=1 needs a thread that collects")).to_be_visible()
     expect(page.locator("#train")).to_be_disabled()

@@ -1,6 +1,7 @@
 #include "puffer/lean.h"
 
 #include "puffer/math.h"
+#include "puffer/walk.h"
 
 /* --- sizes ------------------------------------------------------------------------------------------------------------ */
 
@@ -33,24 +34,6 @@ static int32_t joined_size(const puf_net *net) { return net->encoders > 0 ? puf_
 
 int64_t puf_lean_scratch(const puf_net *net) { return (int64_t)net->obs_size + joined_size(net) + 2 * (int64_t)widest(net); }
 
-/* --- slices ----------------------------------------------------------------------------------------------------------- */
-
-/* A walk through the layers of a row: those that are done are passed, and work goes on at the first unit that is not. */
-typedef struct {
-    int32_t done;          /* units of the row that are done */
-    int32_t passed;        /* units of the layers before this one */
-    int32_t budget, spent; /* of this call */
-} walk;
-
-/* Whether this call does a unit of a layer of `units`; a layer that is not reached yet asks for a negative one. The first unit
- * of a call is always done. */
-static int take(walk *w, int32_t unit, int32_t units, int32_t cost) {
-    if (unit < 0 || unit >= units || (w->spent > 0 && cost > w->budget - w->spent)) { return 0; }
-    w->spent += cost;
-    w->done++;
-    return 1;
-}
-
 /* --- layers: each returns the parameters that follow its own ------------------------------------------------------------ */
 
 static float dot(const float *a, const float *b, int32_t n, float start) {
@@ -66,14 +49,15 @@ static float logistic(float x) { return 0.5f * hyperbolic(0.5f * x) + 0.5f; }
 static float activated(const puf_net *net, float x) { return net->activation == PUF_RELU ? puf_max(x, 0.0f) : hyperbolic(x); }
 
 /* `net` is NULL for heads, which are not activated. */
-static const float *dense(walk *w, const puf_net *net, const float *params, const float *x, int32_t in, float *out, int32_t rows) {
+static const float *dense(puf_walk *w, const puf_net *net, const float *params, const float *x, int32_t in, float *out,
+                          int32_t rows) {
     const float *bias = params + (ptrdiff_t)rows * in;
     const int32_t cost = in + (net != NULL ? PUF_LEAN_TANH : 0);
-    for (int32_t r = w->done - w->passed; take(w, r, rows, cost); r++) {
+    for (int32_t r = puf_walk_next(w); puf_walk_take(w, r, rows, cost); r++) {
         const float sum = dot(params + (ptrdiff_t)r * in, x, in, bias[r]);
         out[r] = net != NULL ? activated(net, sum) : sum;
     }
-    w->passed += rows;
+    puf_walk_pass(w, rows);
     return bias + rows;
 }
 
@@ -89,28 +73,28 @@ static float patch(const float *w, const float *x, int32_t channels, int32_t ker
 }
 
 /* x of shape height, width, channels -> out (places, filters). */
-static const float *convolve(walk *w, const puf_net *net, const float *params, const float *x, const puf_encoder *e, int32_t layer,
-                             const int32_t *shape, float *out) {
+static const float *convolve(puf_walk *w, const puf_net *net, const float *params, const float *x, const puf_encoder *e,
+                             int32_t layer, const int32_t *shape, float *out) {
     const int32_t kernel = e->kernel[layer], stride = e->stride[layer], filters = e->out[layer];
     const int32_t channels = shape[2], run = shape[1] * channels, weights = channels * kernel * kernel;
     const int32_t columns = (shape[1] - kernel) / stride + 1, units = ((shape[0] - kernel) / stride + 1) * columns * filters;
     const float *bias = params + (ptrdiff_t)filters * weights;
-    for (int32_t u = w->done - w->passed; take(w, u, units, weights + PUF_LEAN_TANH); u++) {
+    for (int32_t u = puf_walk_next(w); puf_walk_take(w, u, units, weights + PUF_LEAN_TANH); u++) {
         const int32_t place = u / filters, f = u % filters;
         const float *from = x + (ptrdiff_t)(place / columns) * stride * run + place % columns * stride * channels;
         out[u] = activated(net, patch(params + (ptrdiff_t)f * weights, from, channels, kernel, run, bias[f]));
     }
-    w->passed += units;
+    puf_walk_pass(w, units);
     return bias + filters;
 }
 
 /* Reads x (size) through the layers of an encoder into out; `buffer` is two blocks of `block` numbers. */
-static const float *encode(walk *w, const puf_net *net, const puf_encoder *encoder, const float *params, const float *x, float *buffer,
-                           int32_t block, float *out) {
+static const float *encode(puf_walk *w, const puf_net *net, const puf_encoder *encoder, const float *params, const float *x,
+                           float *buffer, int32_t block, float *out) {
     int32_t shape[3] = {encoder->height, encoder->width, encoder->channels};
     if (encoder->layers == 0) {
-        for (int32_t i = w->done - w->passed; take(w, i, encoder->size, 1); i++) { out[i] = x[i]; }
-        w->passed += encoder->size;
+        for (int32_t i = puf_walk_next(w); puf_walk_take(w, i, encoder->size, 1); i++) { out[i] = x[i]; }
+        puf_walk_pass(w, encoder->size);
     }
     for (int32_t k = 0; k < encoder->layers; k++) {
         const int32_t in = k == 0 ? encoder->size : encoder->out[k - 1];
@@ -124,12 +108,12 @@ static const float *encode(walk *w, const puf_net *net, const puf_encoder *encod
 }
 
 /* A recurrent core of H units over x (in): what it makes of the carry, h (H), then c (H) of an LSTM, goes to `after`. */
-static const float *recur(walk *w, const puf_net *net, const float *params, const float *x, int32_t in, const float *carry,
+static const float *recur(puf_walk *w, const puf_net *net, const float *params, const float *x, int32_t in, const float *carry,
                           float *after) {
     const int32_t size = net->core_size, gates = net->core == PUF_LSTM ? 4 : 3;
     const int32_t cost = gates * (in + size) + (net->core == PUF_LSTM ? 5 : 3) * PUF_LEAN_TANH;
     const float *state = params + (ptrdiff_t)gates * size * in, *bias = state + (ptrdiff_t)gates * size * size;
-    for (int32_t j = w->done - w->passed; take(w, j, size, cost); j++) {
+    for (int32_t j = puf_walk_next(w); puf_walk_take(w, j, size, cost); j++) {
         float from_x[4], from_h[4];
         for (int32_t g = 0; g < gates; g++) {
             const int32_t row = g * size + j;
@@ -148,7 +132,7 @@ static const float *recur(walk *w, const puf_net *net, const float *params, cons
             after[j] = n + z * (carry[j] - n);
         }
     }
-    w->passed += size;
+    puf_walk_pass(w, size);
     return bias + gates * size;
 }
 
@@ -182,7 +166,7 @@ int puf_lean_continue(const puf_lean *lean, int32_t budget, int32_t *at, float *
         return PUF_EINVAL;
     }
     const puf_net *net = &lean->net;
-    walk w = {.done = *at - 1, .budget = budget};
+    puf_walk w = {.done = *at - 1, .budget = budget};
     float *joined = scratch + net->obs_size, *buffer = joined + joined_size(net);
     const int32_t block = widest(net);
     const float *params = lean->params, *x = scratch;

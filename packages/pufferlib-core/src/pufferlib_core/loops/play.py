@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.data import handed_on
+from pufferlib_core.native import Array
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector import VecEnv, vectorize
@@ -27,6 +28,12 @@ class Player:
     def __init__(self, policy: Any, vec: VecEnv, *, seed: int = 0, greedy: bool = True) -> None:
         self._vec = vec
         self._actor = policy.actor(vec.rows, greedy=greedy, seed=seed, masked=vec.latest.action_mask is not None)
+
+    @property
+    def carry(self) -> Array | None:
+        """What the policy starts the next row with, float32 (rows, spec.carry); None: it has no memory."""
+        carry: Array | None = self._actor.carry
+        return carry
 
     def step(self, latest: Step) -> Step:
         """The step after the latest one."""

@@ -1,7 +1,7 @@
 /* Written by `puffer export c`; do not edit. */
 #include "policy.h"
 
-#include "puffer/lean.h"
+#include "puffer/$header.h"
 
 $constants
 void policy_reset(policy_state *state) {
@@ -10,14 +10,14 @@ $reset    for (int32_t i = 0; i < POLICY_HEADS; i++) { state->heads[i] = 0.0f; }
 }
 
 policy_status policy_begin(policy_state *state, const $obs *obs) {
-    return (policy_status)(state != NULL ? puf_lean_begin(&LEAN, obs, state->scratch, &state->at) : PUF_EINVAL);
+    return (policy_status)(state != NULL ? ${lean}_begin(&LEAN, obs, state->scratch, &state->at) : PUF_EINVAL);
 }
 
 policy_status policy_continue(policy_state *state, int32_t budget, policy_action *action) {
     int status = PUF_EINVAL;
     if ((state != NULL) && (action != NULL)) {
-        status = puf_lean_continue(&LEAN, budget, &state->at, $carry, state->scratch, state->heads);
-        if (status == PUF_OK) { status = puf_lean_action(&LEAN, state->heads, action); }
+        status = ${lean}_continue(&LEAN, budget, &state->at, $carry, state->scratch, state->heads);
+        if (status == PUF_OK) { status = puf_lean_action($action, state->heads, action); }
     }
     return (policy_status)status;
 }

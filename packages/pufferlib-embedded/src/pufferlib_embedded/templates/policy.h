@@ -25,7 +25,7 @@ $action} policy_action;
 
 typedef struct {
 $carry    float heads[POLICY_HEADS]; /* of the last step: logits of the choices, then means of the numbers */
-    float scratch[POLICY_SCRATCH];
+    $scratch scratch[POLICY_SCRATCH];
     int32_t at; /* how far a step in slices has come; 0: none is on its way */
 } policy_state;
 

@@ -1,10 +1,10 @@
-/* Repeats the golden vectors, every second row in slices of a budget of its own; the exit status is 0 if every number is within
- * 1e-6 (relative to the largest of its row, or to 1). */
+/* Repeats the golden vectors, every second row in slices of a budget of its own; the exit status is 0 if every number is
+ * $within. */
 #include "golden.h"
 #include "policy.h"
 #include "report.h"
 
-#define TOLERANCE 1e-6f
+#define TOLERANCE $tolerance
 /* Budget of the slices that are measured: a sixteenth of a step, or its dearest unit. */
 #define SLICE (POLICY_WORK / 16 > POLICY_UNIT ? POLICY_WORK / 16 : POLICY_UNIT)
 

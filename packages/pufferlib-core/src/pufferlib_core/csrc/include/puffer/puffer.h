@@ -19,6 +19,7 @@
 #include "puffer/net.h"
 #include "puffer/actor.h"
 #include "puffer/lean.h"
+#include "puffer/lean8.h"
 #include "puffer/muon.h"
 #include "puffer/ppo.h"
 #include "puffer/rollout.h"
