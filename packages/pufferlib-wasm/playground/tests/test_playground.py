@@ -237,12 +237,14 @@ def test_a_person_plays(page):
     assert drawn(page) != before
 
 
-def test_vectors_against_scalars(page):
+def test_vectors_against_scalars_and_threads(page):
     page.get_by_role("tab", name="SIMD").click()
     page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_text("2 threads with vectors")).to_be_visible()
     told = page.get_by_text("times as fast here")
     expect(told).to_be_visible(timeout=20_000)
     assert float(told.inner_text().split()[2]) > 1
+    assert "and 2 threads" in told.inner_text()
     page.select_option("#module", "scalar")
     page.click("#step")
     expect(page.locator("[data-number=steps] output")).to_have_text(f"{UPDATE:,}")
