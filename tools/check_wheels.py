@@ -33,8 +33,8 @@ IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
     "pufferlib-wasm": [
-        *("py.typed", "puffer.wasm", "puffer-scalar.wasm", "puffer-threads.wasm"),
-        *("prove.mjs", "playground/index.html", "playground/play.html", "playground/licences.txt"),
+        *("py.typed", "prove.mjs", "playground/index.html", "playground/play.html", "playground/licences.txt"),
+        *(f"playground/{name}.wasm" for name in ("puffer", "puffer-scalar", "puffer-threads")),
     ],
     "pufferlib-embedded": ["py.typed", "command.py", "templates/rust/lib.rs", "templates/verify/klee/klee.h"],
     "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
@@ -107,7 +107,8 @@ def check_contents(member: str, sdist: Path, wheel: Path) -> None:
     if stray:
         raise Failure(f"{wheel.name} holds what does not belong there: {', '.join(stray)}")
     with tarfile.open(sdist) as archive:
-        built = [name for name in archive.getnames() if name.endswith((".so", ".pyd", ".o", ".wasm"))]
+        names = [name for name in archive.getnames() if "/pufferlib_wasm/playground/" not in name]  # the site, which is built
+        built = [name for name in names if name.endswith((".so", ".pyd", ".o", ".wasm"))]
     if built:
         raise Failure(f"{sdist.name} holds build results: {', '.join(built)}")
 

@@ -6,44 +6,34 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
-PAGES = "pufferlib_wasm/playground"  # built: an sdist carries them, so that a wheel made of it needs no node
-
-
+SITE = "pufferlib_wasm/playground"  # pages and modules: an sdist carries them, so that a wheel made of it needs no node
 sys.path.insert(0, str(HERE / "src"))  # what builds them belongs to the package
 
 
-def build_pages(out):
+def build_site(out):
     from pufferlib_wasm import page
 
-    page.build_pages(HERE / "playground", out)
+    page.build_site(HERE / "playground", out)
 
 
 class Build(build_py):
-    """Compiles modules and pages into the wheel; a checkout makes them when it wants them (`pufferlib_wasm.page.site`)."""
+    """Builds the site into a wheel from a checkout, which otherwise does so when it wants it (`pufferlib_wasm.page.site`)."""
 
     def run(self):
-        if self.editable_mode:
-            super().run()
-            return
-        built, lib = (HERE / "src" / PAGES / "index.html").is_file(), Path(self.build_lib)
+        built = self.editable_mode or (HERE / "src" / SITE / "index.html").is_file()
         if not built and not (HERE / "playground/package.json").is_file():
-            raise SystemExit(f"{HERE}: neither {PAGES} is here nor what it is built of: the sdist is not whole, make it again")
+            raise SystemExit(f"{HERE}: neither {SITE} is here nor what it is built of: the sdist is not whole, make it again")
         super().run()
         if not built:
-            build_pages(lib / PAGES)
-        import pufferlib_wasm
-        from pufferlib_wasm.compile import KINDS
-
-        for kind in KINDS:
-            pufferlib_wasm.build(lib / "pufferlib_wasm", kind=kind)
+            build_site(Path(self.build_lib) / SITE)
 
 
 class Release(sdist):
-    """Builds the pages into the archive."""
+    """Builds the site into the archive."""
 
     def make_release_tree(self, base_dir, files):
         super().make_release_tree(base_dir, files)
-        build_pages(Path(base_dir) / "src" / PAGES)
+        build_site(Path(base_dir) / "src" / SITE)
 
 
 setup(cmdclass={"build_py": Build, "sdist": Release})

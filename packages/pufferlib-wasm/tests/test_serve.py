@@ -16,12 +16,12 @@ from pufferlib_core.errors import RunError
 from pufferlib_wasm import page
 from pufferlib_wasm.serve import PORT, Server
 
-FILES = {"index.html": b"<p>page", "sw.js": b"1", "assets/main-abc.js": b"2", "puffer.wasm": b"\0asm"}
+FILES = {"index.html": b"<p>page", "sw.js": b"1", "assets/main-abc.js": b"2", "puffer.wasm": b"puffer.wasm"}
 COMMAND = """
 import sys
 from pathlib import Path
 from pufferlib_wasm import page
-page.site = lambda: page.Site(Path(sys.argv[1]) / "pages", Path(sys.argv[1]) / "modules")
+page.site = lambda: Path(sys.argv[1]) / "site"
 from pufferlib_cli.main import main
 sys.exit(main(["playground", *sys.argv[2:]]))
 """
@@ -31,19 +31,16 @@ sys.exit(main(["playground", *sys.argv[2:]]))
 def folder(tmp_path):
     """A small site, with something beside it that nobody may have."""
     for name, content in FILES.items():
-        path = tmp_path / "pages" / name
+        path = tmp_path / "site" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (tmp_path / "modules").mkdir()
-    for name in ("puffer.wasm", "puffer-scalar.wasm", "puffer-threads.wasm"):
-        (tmp_path / "modules" / name).write_bytes(name.encode())
     (tmp_path / "secret.txt").write_text("secret")
     return tmp_path
 
 
 @pytest.fixture
 def server(folder):
-    with Server(page.Site(folder / "pages", folder / "modules").files(), "127.0.0.1", 0) as server:
+    with Server(page.files(folder / "site"), "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -65,8 +62,7 @@ def test_files_come_with_what_shared_memory_asks_for(server):
         "/index.html?a=b": ("text/html; charset=utf-8", "no-cache", b"<p>page"),
         "/sw.js": ("text/javascript; charset=utf-8", "no-cache", b"1"),
         "/assets/main-abc.js": ("text/javascript; charset=utf-8", "public, max-age=31536000, immutable", b"2"),
-        "/puffer.wasm": ("application/wasm", "no-cache", b"puffer.wasm"),  # of the modules
-        "/puffer-threads.wasm": ("application/wasm", "no-cache", b"puffer-threads.wasm"),
+        "/puffer.wasm": ("application/wasm", "no-cache", b"puffer.wasm"),
     }
     for path, (kind, kept, content) in kinds.items():
         status, headers, got = ask(server, path)
@@ -104,7 +100,7 @@ def test_only_reading(server):
 
 
 def test_a_taken_port_is_passed_over_unless_it_was_asked_for(folder):
-    files = page.Site(folder / "pages", folder / "modules").files()
+    files = page.files(folder / "site")
     with Server(files, "127.0.0.1", None) as one, Server(files, "127.0.0.1", None) as two:
         assert PORT <= one.server_port < two.server_port
         with pytest.raises(RunError, match=rf"port={one.server_port}: Address already in use: choose another --port, or none"):
@@ -146,7 +142,7 @@ def test_the_command_tells_its_address_and_ends_with_an_interrupt(folder):
 
 @pytest.mark.parametrize("port", ["-1", "65536", "many", "8e3", "٣"])
 def test_a_port_that_is_none(port, capsys, monkeypatch, folder):
-    monkeypatch.setattr(page, "site", lambda: page.Site(folder / "pages", folder / "modules"))
+    monkeypatch.setattr(page, "site", lambda: folder / "site")
     assert main(["playground", f"--port={port}"]) == 2
     assert f"--port {port} must be a whole number in [0, 65535]" in capsys.readouterr().err
 
@@ -165,6 +161,5 @@ def test_without_a_page(monkeypatch, tmp_path, capsys):
 
 
 def test_what_came_with_a_wheel_is_taken_as_it_is(monkeypatch, folder):
-    monkeypatch.setattr(page, "INSTALLED", folder / "pages")
-    monkeypatch.setattr(page, "HERE", folder / "modules")
-    assert page.site() == page.Site(folder / "pages", folder / "modules")
+    monkeypatch.setattr(page, "INSTALLED", folder / "site")
+    assert page.site() == folder / "site"

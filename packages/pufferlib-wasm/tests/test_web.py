@@ -10,7 +10,6 @@ from pufferlib_core import load_checkpoint, train
 from pufferlib_core.checkpoint.files import MANIFEST, STATE, seal, tensor_bytes
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError
 from pufferlib_wasm import shown, web
-from pufferlib_wasm.page import Site
 from pufferlib_wasm.shown import AGENTS, Shown
 
 
@@ -162,8 +161,8 @@ def test_without_node_it_says_so(checkpoint, tmp_path, monkeypatch, capsys):
     (pages / "assets/playing-2.js").write_text("self")
     (pages / "assets/index-3.js").write_text("of another page")
     for name in ("puffer.wasm", "puffer-scalar.wasm"):
-        (tmp_path / name).write_bytes(b"\0asm")
-    monkeypatch.setattr(web, "site", lambda: Site(pages, tmp_path))
+        (pages / name).write_bytes(b"\0asm")
+    monkeypatch.setattr(web, "site", lambda: pages)
     monkeypatch.setattr(shown.shutil, "which", lambda name: None)
     out = tmp_path / "out"
     arguments = ["export", "web", "--checkpoint", str(checkpoint.path), "--out", str(out)]

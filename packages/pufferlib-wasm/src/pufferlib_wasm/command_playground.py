@@ -23,11 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Serves until it is interrupted; prints the address, or with --json one object, when it listens."""
-    from pufferlib_wasm.page import site
+    from pufferlib_wasm.page import files, site
     from pufferlib_wasm.serve import Server
 
     port = _port(args.port)
-    with Server(site().files(), args.host, port) as server:
+    with Server(files(site()), args.host, port) as server:
         print(json.dumps({"url": server.url}) if args.json else f"{server.url}  (Ctrl-C ends it)", flush=True)
         if not args.json and not args.no_open and _has_screen():
             import webbrowser

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from pufferlib_core.errors import RunError
 
@@ -24,20 +23,8 @@ SOURCES = ("*.html", "*.json", "*.ts", "src/**/*", "public/**/*", "../js/src/*.j
 LICENCES = "licences.txt"  # of the packages that are in the bundle
 
 
-class Site(NamedTuple):
-    """Where the pages lie, and the modules, which belong beside them."""
-
-    pages: Path
-    modules: Path
-
-    def files(self) -> dict[str, Path]:
-        """Every file by its address below the site."""
-        found = {path.relative_to(self.pages).as_posix(): path for path in self.pages.rglob("*") if path.is_file()}
-        return found | {name: self.modules / name for name in KINDS.values()}
-
-
-def site() -> Site:
-    """The pages and modules that are here; in a checkout they are built if a source is newer, which may take a minute.
+def site() -> Path:
+    """The folder of the pages and modules that are here; in a checkout built if a source is newer, in a minute.
 
     Raises:
         RunError: if they are not there and cannot be built.
@@ -45,44 +32,45 @@ def site() -> Site:
         MissingExtra: if the compiler of the modules is not installed.
     """
     if (INSTALLED / "index.html").is_file():
-        return Site(INSTALLED, HERE)
+        return INSTALLED
     if not (CHECKOUT / "package.json").is_file():
         raise RunError(f"{INSTALLED}: the page did not come with this package: install its wheel again")
-    out = CHECKOUT / "build"
+    out = CHECKOUT / "build/site"
     with _alone(CHECKOUT):
-        if _newest(_sources()) > _newest([out / "pages/index.html"]):
+        if _newest([*_sources(), *_code()]) > _newest([out / "index.html"]):
             print("building the page of this checkout ...", file=sys.stderr, flush=True)
-            build_pages(CHECKOUT, out / "pages")
-        modules, code = (
-            out / "modules",
-            [path for path in HERE.parents[2].glob("*/src/**/*") if path.suffix in (".c", ".h", ".py")],
-        )
-        if _newest(code) > _newest(modules / name for name in KINDS.values()):
-            print("compiling the modules of this checkout ...", file=sys.stderr, flush=True)
-            for kind in KINDS:
-                compile_module(modules, kind, {})
-    return Site(out / "pages", modules)
+            build_site(CHECKOUT, out)
+    return out
 
 
-def build_pages(sources: Path, out: Path) -> None:
-    """Builds the pages, without modules.
+def files(folder: Path) -> dict[str, Path]:
+    """Every file of a site by its address below it."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def build_site(sources: Path, out: Path) -> None:
+    """Builds the pages with the modules beside them: together, because a page may know the digests of what lies there.
 
     Args:
         sources: the folder `playground` of a checkout.
-        out: the folder, which is replaced when they are whole.
+        out: the folder, which is replaced when all of it is there.
 
     Raises:
         RunError: if node or npm are missing, or fail, with what they said.
+        BuildError: if a module does not compile.
+        MissingExtra: if the compiler of the modules is not installed.
     """
+    out = out.absolute()  # npm works in another folder
     installed, lock = sources / "node_modules/.package-lock.json", sources / "package-lock.json"
     if _newest([installed]) < _newest([lock]):
         _npm("ci", "--no-audit", "--no-fund", cwd=sources)
+    if _newest(_code()) > _newest(sources / "public" / name for name in KINDS.values()):
+        for kind in KINDS:
+            compile_module(sources / "public", kind, {})
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=out.parent) as name:
-        made = Path(name) / "pages"
+        made = Path(name) / "site"
         _npm("run", "build", "--", "--outDir", str(made), "--emptyOutDir", "--logLevel", "error", cwd=sources)
-        for module in made.glob("*.wasm"):  # that somebody has put into `public`
-            module.unlink()
         (made / LICENCES).write_text(_licences(sources))
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
@@ -107,7 +95,14 @@ def _npm(*arguments: str, cwd: Path) -> None:
 
 
 def _sources() -> list[Path]:
+    """What pages are made of."""
     return [path for pattern in SOURCES for path in CHECKOUT.glob(pattern) if path.is_file() and path.suffix != ".wasm"]
+
+
+def _code() -> list[Path]:
+    """What modules are made of, in a checkout."""
+    found = HERE.parents[2].glob("*/src/**/*")
+    return [path for path in found if path.suffix in (".c", ".h", ".inl", ".py")]
 
 
 def _newest(paths: Iterator[Path] | list[Path]) -> float:

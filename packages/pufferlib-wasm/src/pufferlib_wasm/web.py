@@ -12,7 +12,7 @@ from typing import Any
 from pufferlib_core.checkpoint.publish import check_free, published
 
 from pufferlib_wasm.compile import file_name
-from pufferlib_wasm.page import Site, site
+from pufferlib_wasm.page import site
 from pufferlib_wasm.shown import MODULES, Shown
 
 PAGE = "play.html"  # which becomes index.html
@@ -54,11 +54,11 @@ def export_web(checkpoint: str | Path, out: str | Path, *, force: bool = False) 
     return {"folder": str(out), **report}
 
 
-def _write(folder: Path, where: Site, shown: Shown) -> None:
+def _write(folder: Path, where: Path, shown: Shown) -> None:
     """Everything but the report."""
     contents = {f"checkpoint/{name}": data for name, data in shown.files().items()}
-    contents |= {name: (where.pages / name).read_bytes() for name in reached(where.pages, PAGE)}
-    contents |= {file_name(kind): (where.modules / file_name(kind)).read_bytes() for kind in MODULES}
+    contents |= {name: (where / name).read_bytes() for name in reached(where, PAGE)}
+    contents |= {file_name(kind): (where / file_name(kind)).read_bytes() for kind in MODULES}
     contents["index.html"] = contents.pop(PAGE)
     contents["LICENSE"] = _licence()
     for name, data in contents.items():
