@@ -107,8 +107,8 @@ def check_contents(member: str, sdist: Path, wheel: Path) -> None:
     if stray:
         raise Failure(f"{wheel.name} holds what does not belong there: {', '.join(stray)}")
     with tarfile.open(sdist) as archive:
-        names = [name for name in archive.getnames() if "/pufferlib_wasm/playground/" not in name]  # the site, which is built
-        built = [name for name in names if name.endswith((".so", ".pyd", ".o", ".wasm"))]
+        others = [name for name in archive.getnames() if "/pufferlib_wasm/playground/" not in name]  # but the site, which is built
+        built = [name for name in others if name.endswith((".so", ".pyd", ".o", ".wasm"))]
     if built:
         raise Failure(f"{sdist.name} holds build results: {', '.join(built)}")
 
