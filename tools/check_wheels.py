@@ -9,10 +9,12 @@ import email
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,10 @@ MEMBERS = {  # in the order of their layers: each may need those before it to bu
 IN_WHEEL = {
     "pufferlib-core": ["py.typed", "csrc/puffer.c", "csrc/include/puffer/puffer.h", "csrc/include/puffer/env.h"],
     "pufferlib-envs": ["py.typed", "csrc/cartpole.c", "csrc/cartpole.h"],
-    "pufferlib-wasm": ["py.typed", "puffer.wasm", "puffer-scalar.wasm", "puffer-threads.wasm"],
+    "pufferlib-wasm": [
+        *("py.typed", "prove.mjs", "playground/index.html", "playground/play.html", "playground/licences.txt"),
+        *(f"playground/{name}.wasm" for name in ("puffer", "puffer-scalar", "puffer-threads")),
+    ],
     "pufferlib-embedded": ["py.typed", "command.py", "templates/rust/lib.rs", "templates/verify/klee/klee.h"],
     "pufferlib-cli": ["py.typed", "main.py", "__main__.py", "templates/c.c.txt"],
 }
@@ -38,6 +43,11 @@ TRAIN_KEYS = {
     *("env", "algorithm", "backend", "seed", "steps", "seconds", "startup_seconds", "steps_per_second"),
     *("episode_return_mean", "episodes", "run_dir", "checkpoint", "best_checkpoint"),
 }
+ISOLATED = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}  # what memory that workers share asks for
 IMPORT = """
 import sys
 import pufferlib_core, pufferlib_envs, pufferlib_wasm, pufferlib_embedded, pufferlib_cli
@@ -97,7 +107,10 @@ def check_contents(member: str, sdist: Path, wheel: Path) -> None:
     if stray:
         raise Failure(f"{wheel.name} holds what does not belong there: {', '.join(stray)}")
     with tarfile.open(sdist) as archive:
-        built = [name for name in archive.getnames() if name.endswith((".so", ".pyd", ".o", ".wasm"))]
+        others = [
+            name for name in archive.getnames() if "/pufferlib_wasm/playground/" not in name
+        ]  # but the site, which is built
+        built = [name for name in others if name.endswith((".so", ".pyd", ".o", ".wasm"))]
     if built:
         raise Failure(f"{sdist.name} holds build results: {', '.join(built)}")
 
@@ -110,15 +123,45 @@ def build(member: str, work: Path) -> Path:
     dated = {"SOURCE_DATE_EPOCH": "1700000000"}  # time stamps inside archives
     run([uv(), "build", "--quiet", "--sdist", "--out-dir", str(sdists), str(ROOT / "packages" / member)], ROOT, **dated)
     sdist = one(sdists, f"{stem}-*.tar.gz")
+    path = f"{without_node(work)}{os.pathsep}{os.environ['PATH']}"
     for folder in (wheels, again):
         command = [uv(), "build", "--quiet", "--no-config", "--wheel", "--find-links", str(wheels)]
-        run([*command, "--out-dir", str(folder), str(sdist)], work, PUFFER_WERROR="1", **dated)
+        run([*command, "--out-dir", str(folder), str(sdist)], work, PUFFER_WERROR="1", PATH=path, **dated)
     wheel = one(wheels, f"{stem}-*.whl")
     check_contents(member, sdist, wheel)
     if wheel.read_bytes() != one(again, f"{stem}-*.whl").read_bytes():
         raise Failure(f"{wheel.name} differs between two builds of the same sdist: {differing(wheel, again / wheel.name)}")
-    print(f"ok    {sdist.name} -> {wheel.name}, reproducible", flush=True)
+    print(f"ok    {sdist.name} -> {wheel.name}, reproducible, {wheel.stat().st_size:,} bytes", flush=True)
+    if member == "pufferlib-wasm":
+        check_no_page(sdist, work, [*command, "--out-dir", str(work / "none")])
     return wheel
+
+
+def check_no_page(sdist: Path, work: Path, command: list[str]) -> None:
+    """An sdist from which the built pages have been lost makes no wheel."""
+    part = work / "part"
+    part.mkdir()
+    shutil.unpack_archive(sdist, part, filter="data")
+    (package,) = part.iterdir()
+    shutil.rmtree(package / "src/pufferlib_wasm/playground")
+    try:
+        run([*command, str(package)], work)
+    except Failure as failure:
+        if "the sdist is not whole" in str(failure):
+            print(f"ok    {sdist.name} without its page makes no wheel", flush=True)
+            return
+        raise
+    raise Failure(f"{sdist.name} without its page makes a wheel without one")
+
+
+def without_node(work: Path) -> Path:
+    """A folder of programs that stand for those that a wheel from an sdist must not need."""
+    folder = work / "without"
+    folder.mkdir(exist_ok=True)
+    for name in ("node", "npm"):
+        (folder / name).write_text("#!/bin/sh\necho a wheel made of an sdist needs no node >&2\nexit 1\n")
+        (folder / name).chmod(0o755)
+    return folder
 
 
 def differing(one_wheel: Path, other: Path) -> str:
@@ -190,8 +233,33 @@ def use(work: Path, wheels: list[Path]) -> None:
     if not exported["verified"] or not (empty / "policy/LICENSE").is_file():
         raise Failure(f"puffer export c: not verified, or without its licence: {exported}")
     print("ok    puffer export c", flush=True)
+    shown = last_object(run([puffer, "export", "web", "--checkpoint", summary["run_dir"], "--out", "site", "--json"], empty))
+    if shown["verified"] != bool(shutil.which("node")) or not (empty / "site/index.html").is_file():
+        raise Failure(f"puffer export web: not verified, or without its page: {shown}")
+    print(f"ok    puffer export web: {shown['bytes']:,} bytes", flush=True)
+    check_playground([puffer, "playground", "--port", "0", "--json"], empty)
     run([str(scripts / "python"), "-m", "pufferlib_cli", "list", "--json"], empty)
     print("ok    python -m pufferlib_cli", flush=True)
+
+
+def check_playground(command: list[str], cwd: Path) -> None:
+    """The page that the wheel brought, as a browser gets it; an interrupt ends the command."""
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = json.loads(process.stdout.readline())["url"]
+            for name, kind in {"": "text/html; charset=utf-8", "puffer.wasm": "application/wasm"}.items():
+                with urllib.request.urlopen(url + name, timeout=10) as answer:
+                    wanted = {"Content-Type": kind, **ISOLATED}
+                    got = {header: answer.headers[header] for header in wanted}
+                    if got != wanted:
+                        raise Failure(f"puffer playground: {url}{name} has the headers {got}, expected {wanted}")
+        finally:
+            process.send_signal(signal.SIGINT)
+            status = process.wait(30)
+    if status != 130:
+        raise Failure(f"puffer playground: an interrupt gives the exit status {status}, expected 130")
+    print("ok    puffer playground --json", flush=True)
 
 
 def main() -> int:

@@ -2,7 +2,7 @@ import { defineConfig } from "vite";
 import { offline } from "./offline.js";
 
 /** Pages of the site; another one needs its line here. */
-const PAGES = ["index.html"];
+const PAGES = ["index.html", "play.html"];
 
 /** What shared memory between workers asks of a server. */
 const headers = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };

@@ -66,8 +66,9 @@ def test_what_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(pufferlib_wasm, "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(compile.BuildError, match=r"puffer-scalar\.wasm is missing: install the package again, or make it"):
         pufferlib_wasm.module_path(kind="scalar")
-    (tmp_path / "puffer.wasm").write_bytes(b"")
-    assert pufferlib_wasm.module_path() == tmp_path / "puffer.wasm"
+    (tmp_path / "playground").mkdir()
+    (tmp_path / "playground/puffer.wasm").write_bytes(b"")
+    assert pufferlib_wasm.module_path() == tmp_path / "playground/puffer.wasm"
     monkeypatch.setattr(compile, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pufferlib-wasm\[build\]>=0.1,<0.2"):
         pufferlib_wasm.build(tmp_path)

@@ -7,6 +7,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+from pufferlib_core.checkpoint.publish import check_free, published, write
 from pufferlib_core.errors import ConfigError, UnknownName
 
 from pufferlib_embedded import emit
@@ -15,7 +16,6 @@ from pufferlib_embedded.closed_loop import words as loop_words
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import Model
 from pufferlib_embedded.model8 import Model8
-from pufferlib_embedded.publish import check_free, published, write
 from pufferlib_embedded.sources import TEMPLATES, core_files, licence
 from pufferlib_embedded.targets import TARGETS, Build, Target, tools
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pufferlib_core.checkpoint.publish import check_free, published, write
 from pufferlib_core.errors import RunError
 from pufferlib_core.native import Array, lib
 
@@ -22,7 +23,6 @@ from pufferlib_embedded.emit import number
 from pufferlib_embedded.export import GOLDEN_BYTES, about_policy, filled
 from pufferlib_embedded.golden import Golden, golden
 from pufferlib_embedded.model import LARGEST, Model
-from pufferlib_embedded.publish import check_free, published, write
 from pufferlib_embedded.sources import licence
 from pufferlib_embedded.targets import run
 

@@ -1,6 +1,7 @@
 import { PufferError } from "./errors.js";
 import { dumps } from "./json.js";
 import { decode, encode } from "./safetensors.js";
+import { sha256 } from "./sha256.js";
 import { canonical } from "./spaces.js";
 
 /**
@@ -15,14 +16,6 @@ const SCHEMA = 1;
 const KIND = "pufferlib-checkpoint";
 const MANIFEST = "manifest.json";
 const STATE = "state.json";
-
-/** @param {Uint8Array} data */
-async function sha256(data) {
-  // Node 18 has no global `crypto`.
-  const { subtle } = globalThis.crypto ?? (await import(/* @vite-ignore */ String("node:crypto"))).webcrypto;
-  const digest = new Uint8Array(await subtle.digest("SHA-256", /** @type {BufferSource} */ (data)));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 /** @param {string} text */
 const utf8 = (text) => new TextEncoder().encode(text);
@@ -41,7 +34,7 @@ export async function writeCheckpoint(settings, spaces, { steps, episodes, tenso
   const files = new Map(Object.entries(tensors).map(([name, one]) => [`${name}.safetensors`, encode(one)]));
   files.set(STATE, utf8(dumps(state, true)));
   const sealed = {};
-  for (const [name, data] of files) Object.assign(sealed, { [name]: { bytes: data.length, sha256: await sha256(data) } });
+  for (const [name, data] of files) Object.assign(sealed, { [name]: { bytes: data.length, sha256: sha256(data) } });
   const manifest = {
     env: settings.env,
     algorithm: settings.algorithm,
@@ -53,7 +46,7 @@ export async function writeCheckpoint(settings, spaces, { steps, episodes, tenso
       config: said.policy,
       postprocessing: said.policy.squash ? "squash" : spaces.action.type === "Box" ? "clip" : "none",
     },
-    space_fingerprint: await sha256(utf8(canonical(spaces))),
+    space_fingerprint: sha256(utf8(canonical(spaces))),
     exact: false,
     exact_reason: "written in WebAssembly: bit for bit there, up to rounding elsewhere",
     created: `${new Date().toISOString().slice(0, 19)}Z`,
@@ -62,7 +55,7 @@ export async function writeCheckpoint(settings, spaces, { steps, episodes, tenso
     step: steps,
     files: sealed,
   };
-  const digest = await sha256(utf8(dumps(manifest, false)));
+  const digest = sha256(utf8(dumps(manifest, false)));
   return files.set(MANIFEST, utf8(dumps({ ...manifest, digest }, true)));
 }
 
@@ -94,7 +87,7 @@ export async function readCheckpoint(files) {
   const manifest = parse(files, MANIFEST);
   if (manifest.kind !== KIND) throw new PufferError(`${MANIFEST}: belongs to something else (kind ${manifest.kind}, expected ${KIND})`);
   if (manifest.schema !== SCHEMA) throw new PufferError(`${MANIFEST}: schema ${manifest.schema} is not read here, only ${SCHEMA}`);
-  if ((await digestOf(new TextDecoder().decode(files.get(MANIFEST)))) !== manifest.digest) {
+  if (digestOf(new TextDecoder().decode(files.get(MANIFEST))) !== manifest.digest) {
     throw new PufferError(`${MANIFEST}: its digest does not match: corrupted`);
   }
   /** @type {Checkpoint["tensors"]} */
@@ -102,7 +95,7 @@ export async function readCheckpoint(files) {
   for (const [name, { bytes, sha256: wanted }] of Object.entries(/** @type {Record<string, any>} */ (manifest.files))) {
     const data = contents(files, name);
     if (data.length !== bytes) throw new PufferError(`${name}: ${data.length} bytes, the manifest says ${bytes}`);
-    if ((await sha256(data)) !== wanted) throw new PufferError(`${name}: its SHA-256 differs from the manifest's: the file is corrupted`);
+    if (sha256(data) !== wanted) throw new PufferError(`${name}: its SHA-256 differs from the manifest's: the file is corrupted`);
     if (name.endsWith(".safetensors")) tensors[name.slice(0, -".safetensors".length)] = decode(data, name);
   }
   return { manifest, state: parse(files, STATE), tensors };

@@ -1,5 +1,5 @@
-import type { Player, Vec } from "pufferlib-wasm";
-import type { Seen } from "./protocol.js";
+import type { Player, Puffer, Vec } from "pufferlib-wasm";
+import type { Keys, Seen } from "./protocol.js";
 
 /** Environments that are seen, with what each has earned in its episode. */
 export class Watching {
@@ -20,9 +20,10 @@ export class Watching {
     return { env, config, agents, obs: obs.slice(), action, reward: rewards, total: this.#total };
   }
 
-  /** Has the episode of the first one just ended? */
-  get ended(): boolean {
-    return this.#over[0]!;
+  /** One action of a person; `ended`: the episode of the first one is over with it. */
+  act(action: number): { seen: Seen; ended: boolean } {
+    this.vec.step(new Array<number>(this.vec.action.length).fill(action));
+    return { seen: this.seen(true), ended: this.#over[0]! };
   }
 }
 
@@ -38,4 +39,10 @@ export class Agents {
     this.player.step();
     return this.#watching.seen(true);
   }
+}
+
+/** The keys of an environment whose actions there are: settings may leave fewer choices than the defaults. */
+export function keysOf({ catalogue }: Puffer, { env, spaces }: Vec): Keys {
+  const keys = catalogue.environments[env]!.keys, choices = spaces.actions?.[0] ?? Infinity;
+  return keys && { ...keys, actions: Object.fromEntries(Object.entries(keys.actions).filter(([, action]) => action < choices)) };
 }

@@ -1,10 +1,10 @@
-import { PufferError, type Puffer, type Run, type Settings, type Vec } from "pufferlib-wasm";
+import { PufferError, type Puffer, type Run, type Settings } from "pufferlib-wasm";
 import { pack, unpack } from "./archive.js";
 import { Comparison } from "./comparison.js";
 import { Modules, type Means } from "./module.js";
-import type { Keys, Report, Request } from "./protocol.js";
+import type { Report, Request } from "./protocol.js";
 import { Training } from "./training.js";
-import { Agents, Watching } from "./watching.js";
+import { Agents, keysOf, Watching } from "./watching.js";
 
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 const tell = (report: Report) => scope.postMessage(report);
@@ -64,12 +64,10 @@ const handlers: Handlers = {
     const vec = modules.any.vec(env, { seed, config });
     vec.reset();
     hand = new Watching(vec);
-    tell({ kind: "playing", keys: keysOf(vec), seen: hand.seen(false) });
+    tell({ kind: "playing", keys: keysOf(modules.any, vec), seen: hand.seen(false) });
   },
   act({ action }) {
-    if (!hand) return;
-    hand.vec.step(new Array<number>(hand.vec.action.length).fill(action));
-    tell({ kind: "played", seen: hand.seen(true), ended: hand.ended });
+    if (hand) tell({ kind: "played", ...hand.act(action) });
   },
   async compare({ settings, threads, seconds }) {
     training?.pause();
@@ -122,12 +120,6 @@ async function invite(files: Map<string, Uint8Array>, puffer: Puffer, reason: st
   guest = async (numEnvs, stochastic) => new Agents(await puffer.load(files, { numEnvs, stochastic }));
   const { env, config } = first.vec, standing = { steps: 0, going: false, done: true };
   tell({ kind: "run", settings: { env, [env]: config }, standing, threads: 1, resumed: true, plays: reason });
-}
-
-/** The keys of an environment whose actions there are: settings may leave fewer choices than the defaults. */
-function keysOf({ env, spaces }: Vec): Keys {
-  const keys = modules.any.catalogue.environments[env]!.keys, choices = spaces.actions?.[0] ?? Infinity;
-  return keys && { ...keys, actions: Object.fromEntries(Object.entries(keys.actions).filter(([, action]) => action < choices)) };
 }
 
 let last: Promise<void> = Promise.resolve();

@@ -45,7 +45,7 @@ def module_path(*, kind: Kind = "simd") -> Path:
     """
     from pufferlib_wasm.compile import BuildError, file_name
 
-    path = Path(__file__).parent / file_name(kind)
+    path = Path(__file__).parent / "playground" / file_name(kind)  # beside the pages that load it
     if not path.is_file():
         raise BuildError(
             f"{path} is missing: install the package again, or make it by "

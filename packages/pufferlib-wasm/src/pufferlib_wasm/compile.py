@@ -52,13 +52,18 @@ def file_name(kind: Kind) -> str:
     return KINDS[kind]
 
 
+def installed_environments() -> list[str]:
+    """Names of the environments that every module holds, in the order of its table."""
+    return sorted(path.stem for path in Path(pufferlib_envs.source_dir()).glob("*.c"))
+
+
 def compile_module(folder: Path, kind: Kind, environments: Mapping[str, Path]) -> Path:
     """See `pufferlib_wasm.build`."""
     file = file_name(kind)
     if find_spec("ziglang") is None:
         raise MissingExtra("ziglang is not installed: pip install 'pufferlib-wasm[build]>=0.1,<0.2'")
     core, envs = Path(pufferlib_core.source_dir()), Path(pufferlib_envs.source_dir())
-    installed = sorted(envs.glob("*.c"))
+    installed = [envs / f"{name}.c" for name in installed_environments()]
     for name, path in environments.items():
         if not path.is_file() or not path.stem.isidentifier() or path.suffix != ".c":
             raise BuildError(

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""A folder that an export writes: it is there whole or not at all."""
 
 from __future__ import annotations
 
