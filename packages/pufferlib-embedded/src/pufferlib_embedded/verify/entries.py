@@ -1,7 +1,7 @@
 """Boxes of observations as bytes, which is what a policy in integers reads of them, and back.
 
-`entered` rises with each number of an observation or stays, so that the bytes of a box lie between those of its ends. Which of
-them are reached is found by halving the floats, or bytes, of the box: where its numbers are coarser than bytes, some are left out.
+`entered` rises with each number of an observation or stays, so that the bytes of a box lie between those of its ends. Which
+of them are reached is found by halving the floats, or bytes, of the box: where its numbers are coarser than bytes, some lack.
 """
 
 from __future__ import annotations
