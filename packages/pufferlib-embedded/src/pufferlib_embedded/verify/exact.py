@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from pufferlib_embedded.verify.boxes import numbers_reached
 from pufferlib_embedded.verify.choices import Change, act
 from pufferlib_embedded.verify.encode import find
 from pufferlib_embedded.verify.entries import Entries, entries
-from pufferlib_embedded.verify.escapes import Escape, numbers_outside, other_choices, reach
+from pufferlib_embedded.verify.escapes import Escape, Reach, numbers_outside, other_choices, reach
 from pufferlib_embedded.verify.intervals import Bounds
 from pufferlib_embedded.verify.states import CHANGES, ROBUST, Progress, Verdicts
 
@@ -53,19 +54,29 @@ def settle(model: Model8, obs: Array, low: Array, high: Array, asked: Asked, kno
         known.boxes += 1
         escapes = [*other_choices(model.spec.nvec, act(model, obs[k])[1]), *outside]
         escapes = [escape for escape in escapes if escape.most(reached.heads[0][0], reached.heads[1][0]) >= escape.least]
-        by, q = "intervals", None
-        if escapes:
-            by, q = "points", _guess(program, box, escapes)
-        if escapes and q is None:
-            try:
-                by, q = "z3", find(program, box, reached, escapes, asked.seconds)
-            except TimeoutError:
-                continue
-        known.by[by] += 1
-        known.verdict[k] = ROBUST if q is None else CHANGES
-        if q is not None:
-            known.changes[k] = _repeated(model, box, box.observation(q, obs[k]), q, escapes)
+        with contextlib.suppress(TimeoutError):
+            by, q = _answered(program, box, reached, escapes, asked.seconds)
+            known.by[by] += 1
+            known.verdict[k] = ROBUST if q is None else CHANGES
+            if q is not None:
+                known.changes[k] = _repeated(model, box, box.observation(q, obs[k]), q, escapes)
         progress(k + 1, len(obs))
+
+
+def _answered(
+    program: Program, box: Entries, reached: Reach, escapes: list[Escape], seconds: float
+) -> tuple[str, Array | None]:
+    """What decided, and bytes that lead to one of the escapes, which intervals leave open; None: there are none.
+
+    Raises:
+        TimeoutError: if nothing decides.
+    """
+    if not escapes:
+        return "intervals", None
+    guessed = _guess(program, box, escapes)
+    if guessed is not None:
+        return "points", guessed
+    return "z3", find(program, box, reached, escapes, seconds)
 
 
 def _heads(program: Program, q: Array) -> Array:
