@@ -1,7 +1,7 @@
 """Runs the harnesses for proofs of exported policies: EVA of Frama-C, what it takes for granted, and KLEE's, compiled.
 
-EVA has to prove everything about CartPole (choices, a normaliser), a number that is squashed, and a GRU; and it has to find two
-faults that are planted: an index that is one too large, and weights so large that sums overflow.
+EVA has to prove everything about CartPole (choices, a normaliser; in floats and in int8), a number that is squashed, and a GRU;
+and it has to find faults that are planted: an index that is one too large, and sums that overflow, of floats and of integers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from pufferlib_core import train
 from pufferlib_embedded.export import export
 
 TIMEOUT = 120  # seconds for one program
+FLOATS, INT8 = "cartpole 8x8", "cartpole 8x8 int8"
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "cartpole 8x8": ("cartpole", {"policy.normalize_obs": True, "policy.hidden": [8, 8]}),
+    FLOATS: ("cartpole", {"policy.normalize_obs": True, "policy.hidden": [8, 8]}),
     "pendulum squashed": ("pendulum", {"policy.hidden": [8], "policy.squash": True}),
+    INT8: ("cartpole", {"policy.normalize_obs": True, "policy.hidden": [8, 8]}),
     "cartpole gru": ("cartpole", {"policy.hidden": [6], "policy.core": "gru", "policy.core_size": 6, "ppo.minibatch": 512}),
 }
-FAULTS = {  # of src/lean.c and of src/policy.c
-    "an index one too large": ("lean.c", "i < n; i++) { start", "i <= n; i++) { start"),
-    "sums that overflow": ("policy.c", "PARAMS[130] = {\n    ", "PARAMS[130] = {\n    3e38f + 0.0f * "),
+FAULTS = {  # the policy that is broken, which file below src, and how
+    "an index one too large": (FLOATS, "lean.c", "i < lean->net.obs_size; i++", "i <= lean->net.obs_size; i++"),
+    "sums that overflow": (FLOATS, "policy.c", "PARAMS[130] = {\n    ", "PARAMS[130] = {\n    3e38f + 0.0f * "),
+    "sums of integers that overflow": (INT8, "policy.c", "BIAS[18] = {\n    ", "BIAS[18] = {\n    2147483647 + 0 * "),
 }
 
 
@@ -44,13 +47,13 @@ def exported(name: str, folder: Path) -> Path:
     env, options = POLICIES[name]
     done = train(env, options={"train.timesteps": 8192, **options}, out=str(folder / "runs"), seed=1)
     out = folder / name.replace(" ", "-")
-    export(done.checkpoint, out, unverified=True)
+    export(done.checkpoint, out, unverified=True, precision="int8" if name == INT8 else "float32", calibration_steps=512)
     return out
 
 
 def faulty(original: Path, fault: str) -> Path:
     """A copy with a fault."""
-    name, right, wrong = FAULTS[fault]
+    _, name, right, wrong = FAULTS[fault]
     folder = original.with_name(fault.replace(" ", "-"))
     shutil.copytree(original, folder)
     text = (folder / "src" / name).read_text()
@@ -88,8 +91,8 @@ def main() -> int:
     began, failed = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="puffer-proofs-") as name, ThreadPoolExecutor(2) as pool:
         folders = {policy: exported(policy, Path(name)) for policy in POLICIES}
-        folders |= {fault: faulty(folders["cartpole 8x8"], fault) for fault in FAULTS}
-        holding = pool.submit(contracts, folders["cartpole 8x8"])
+        folders |= {fault: faulty(folders[policy], fault) for fault, (policy, *_) in FAULTS.items()}
+        holding = pool.submit(contracts, folders[FLOATS])
         results = dict(zip(folders, pool.map(eva, folders.values()), strict=True))
         for policy in POLICIES:
             klee(folders[policy])

@@ -92,6 +92,10 @@ def test_the_command(tmp_path, cartpole, capsys):
     assert report["golden_worst"] == 0
     assert report["compiler"].startswith("cargo ")
     assert json.loads((tmp_path / "a/report.json").read_text()) == {k: v for k, v in report.items() if k != "folder"}
+    refused = ["export", "rust", "--checkpoint", str(cartpole), "--out", str(tmp_path / "c"), "--precision", "int8"]
+    assert main(refused) == 2
+    assert "the crate computes in float32 alone: puffer export c --precision int8" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
     assert main(["export", "rust", "--checkpoint", str(cartpole), "--out", str(tmp_path / "b"), "--unverified"]) == 0
     assert "not built and not tested" in capsys.readouterr().out
     first, second = folder_bytes(tmp_path / "a"), folder_bytes(tmp_path / "b")

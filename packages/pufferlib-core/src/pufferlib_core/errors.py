@@ -63,8 +63,8 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Imports an optional module, or says which extra brings it.
+def require(module: str, extra: str, package: str = "pufferlib-core") -> ModuleType:
+    """Imports an optional module, or says which extra of which package brings it.
 
     Raises:
         MissingExtra: if `module` is not installed.
@@ -74,4 +74,4 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise  # `module` is installed but one of its own imports is not
-        raise MissingExtra(f"{module} is not installed: pip install 'pufferlib-core[{extra}]>=0.1,<0.2'") from error
+        raise MissingExtra(f"{module} is not installed: pip install '{package}[{extra}]>=0.1,<0.2'") from error

@@ -12,13 +12,7 @@ HELP = "write the policy of a checkpoint as C for a small device, compiled and r
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds those of this command."""
     places(parser)
-    parser.add_argument(
-        "--precision", choices=("float32", "int8"), default="float32", help="of weights and numbers; default: float32"
-    )
-    parser.add_argument(
-        "--calibration-steps", type=int, default=4096, metavar="N",
-        help="with int8: rows in the policy's environment that say how large its numbers become; default: 4096",
-    )  # fmt: skip
+    precision(parser)
     parser.add_argument(
         "--target", default="host", metavar="NAME", help="host, cortex-m0, -m3, -m4f or -m7, or rv32; default: host"
     )
@@ -33,6 +27,17 @@ def places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder, which is made in one that exists")
     parser.add_argument("--force", action="store_true", help="replace the folder if it is an exported policy")
     parser.add_argument("--unverified", action="store_true", help="only write: compile, run and measure nothing")
+
+
+def precision(parser: argparse.ArgumentParser) -> None:
+    """Adds what makes integers of a policy, wherever that is done alike."""
+    parser.add_argument(
+        "--precision", choices=("float32", "int8"), default="float32", help="of weights and numbers; default: float32"
+    )
+    parser.add_argument(
+        "--calibration-steps", type=int, default=4096, metavar="N",
+        help="with int8: rows in the policy's environment that say how large its numbers become; default: 4096",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:

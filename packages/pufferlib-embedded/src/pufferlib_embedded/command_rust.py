@@ -13,12 +13,22 @@ HELP = "write the policy of a checkpoint as a Rust crate without unsafe, built a
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds those of this command."""
     places(parser)
+    parser.add_argument(
+        "--precision", choices=("float32", "int8"), default="float32", help="float32 alone: integers are written by export c"
+    )
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Exports; prints a few lines, or with --json one object."""
+    from pufferlib_core.errors import ConfigError
+
     from pufferlib_embedded.rust import export_rust
 
+    if args.precision != "float32":
+        raise ConfigError(
+            f"export rust writes no {args.precision}, the crate computes in float32 alone: puffer export c --precision "
+            f"{args.precision} writes integers as C"
+        )
     result = export_rust(args.checkpoint, args.out, force=args.force, unverified=args.unverified)
     if args.json:
         print(json.dumps(result))

@@ -150,13 +150,18 @@ def run(program: Program, x: Integers, carry: Integers) -> tuple[Integers, Integ
     """
     for matrix, window in program.layers:
         sums = (x if window is None else patches(x, window)) @ matrix.weight.T + matrix.bias
-        before = rescaled(sums, matrix, FAR)
-        x = limited(before, 0, 255) - ZERO if program.relu else byte_of(hyperbolic(before))
+        x = active(program, sums, matrix)
         x = x.reshape(len(x), -1)
     if program.read is not None and program.state is not None:
         carry = recur(program, program.read, program.state, x, carry)
         x = byte_of(carry[:, : program.state.weight.shape[1]])
     return rescaled(x @ program.heads.weight.T + program.heads.bias, program.heads, HEAD), carry
+
+
+def active(program: Program, sums: Integers, matrix: Matrix) -> Integers:
+    """Sums (..., rows) of a layer as bytes, after the activation: what rises with them or stays."""
+    before = rescaled(sums, matrix, FAR)
+    return limited(before, 0, 255) - ZERO if program.relu else byte_of(hyperbolic(before))
 
 
 def patches(x: Integers, window: Window) -> Integers:

@@ -82,9 +82,18 @@ def network_of(model: Model) -> Network:
     Raises:
         ConfigError: if the policy has a memory, convolutions or encoders.
     """
+    check_dense(model)
+    arrays = [model.tensors[tensor.name] for tensor in model.exported]
+    return network(list(zip(arrays[::2], arrays[1::2], strict=True)), model.spec.config.activation)
+
+
+def check_dense(model: Model) -> None:
+    """Refuses what is no MLP.
+
+    Raises:
+        ConfigError: if the policy has a memory, convolutions or encoders.
+    """
     spec = model.spec
     if spec.gates or spec.encoders:
         what = f"a memory ({spec.config.core})" if spec.gates else "encoders (policy.conv, policy.encoder)"
         raise ConfigError(f"verify takes policies of dense layers alone, and this one has {what}: train one without")
-    arrays = [model.tensors[tensor.name] for tensor in model.exported]
-    return network(list(zip(arrays[::2], arrays[1::2], strict=True)), spec.config.activation)

@@ -53,9 +53,9 @@ def verify_states(
     _check_boxes(boxes)
     low, high = around(model, obs, epsilon, relative)
     known = Verdicts([UNKNOWN] * len(obs))
-    interrupted = _until_interrupted(lambda: decide(model, network, obs, low, high, known, boxes, progress))
+    interrupted = until_interrupted(lambda: decide(model, network, obs, low, high, known, boxes, progress))
     about = {"question": "states", "epsilon": epsilon, "relative": relative, "states": len(obs), "interrupted": interrupted}
-    return _about(model) | about | _answer(model, obs, known)
+    return about_model(model) | about | answer(model, obs, known, asked=bool(model.spec.nvec))
 
 
 def verify_box(
@@ -96,11 +96,11 @@ def verify_box(
             known.boxes += rows.tighten(k // 2, k % 2 == 1, tolerance, boxes)
             progress(k + 2, total)
 
-    interrupted = _until_interrupted(work)
+    interrupted = until_interrupted(work)
     known.reached = [_numbers(model, rows.bounds)]
     about = {"question": "box", "low": ends[0].tolist(), "high": ends[1].tolist(), "tolerance": tolerance}
-    about |= {"interrupted": interrupted, "heads": rows.table(), "at_the_middle": _action(*act(model, middle[0])[1:])}
-    return _about(model) | about | _answer(model, middle, known)
+    about |= {"interrupted": interrupted, "heads": rows.table(), "at_the_middle": action_of(*act(model, middle[0])[1:])}
+    return about_model(model) | about | answer(model, middle, known, asked=bool(model.spec.nvec))
 
 
 class _Heads:
@@ -159,7 +159,7 @@ def _numbers(model: Model, bounds: Bounds) -> Bounds:
     return numbers_reached(model, Bounds(bounds.low[:, first:], bounds.high[:, first:]))
 
 
-def _until_interrupted(work: Callable[[], None]) -> bool:
+def until_interrupted(work: Callable[[], None]) -> bool:
     """Whether Ctrl-C ended it."""
     try:
         work()
@@ -173,27 +173,33 @@ def _check_boxes(boxes: int) -> None:
         raise ConfigError(f"--boxes {boxes} must be at least 1")
 
 
-def _about(model: Model) -> Report:
-    return {"env": model.env, "checkpoint": {"step": int(model.step), "sha256": model.digest}, "precision": "float32"}
+def about_model(model: Model) -> Report:
+    """Which policy it is."""
+    return {"env": model.env, "checkpoint": {"step": int(model.step), "sha256": model.digest}, "precision": model.precision}
 
 
-def _action(choices: Array, numbers: Array) -> list[Any]:
+def action_of(choices: Array, numbers: Array) -> list[Any]:
+    """Choices, then numbers."""
     return [*choices.tolist(), *(float(number) for number in numbers)]
 
 
-def _answer(model: Model, obs: Array, known: Verdicts) -> Report:
-    """The verdict, and what it stands on."""
+def answer(model: Model, obs: Array, known: Verdicts, *, asked: bool) -> Report:
+    """The verdict, and what it stands on.
+
+    Args:
+        model: the policy.
+        obs: (N, obs_size), an observation in each box.
+        known: of N boxes.
+        asked: there was a question that could be refuted.
+    """
     counts = {verdict: known.count(verdict) for verdict in (ROBUST, CHANGES, UNKNOWN)}
     verdict = CHANGES if counts[CHANGES] else (UNKNOWN if counts[UNKNOWN] else ROBUST)
-    report: Report = {"verdict": verdict if model.spec.nvec or verdict == UNKNOWN else BOUNDED}
-    if model.spec.nvec:
+    report: Report = {"verdict": verdict if asked or verdict == UNKNOWN else BOUNDED}
+    if asked:
         report |= {"counts": counts, "certified_fraction": counts[ROBUST] / len(obs), "by": known.by}
         report["unknown_states"] = [k for k, verdict in enumerate(known.verdict) if verdict == UNKNOWN]
-        report["counterexamples"] = [
-            {"state": k, "observation": obs[k].tolist(), "choices": act(model, obs[k])[1].tolist()}
-            | {"changed_observation": change.obs.tolist(), "changed_choices": change.choices.tolist()}
-            for k, change in list(known.changes.items())[:SHOWN]
-        ]
+        shown = list(known.changes.items())[:SHOWN]
+        report["counterexamples"] = [{"state": k} | _example(model, obs[k], change.obs) for k, change in shown]
     if model.spec.numbers and known.reached:
         low, high = (np.concatenate(ends) for ends in zip(*known.reached, strict=True))
         report["numbers"] = [
@@ -201,3 +207,14 @@ def _answer(model: Model, obs: Array, known: Verdicts) -> Report:
             for a in range(model.spec.numbers)
         ]
     return report | {"boxes": known.boxes}
+
+
+def _example(model: Model, obs: Array, changed: Array) -> Report:
+    """What the policy does at an observation, and at one of its box that refutes it."""
+    report: Report = {}
+    for prefix, x in (("", obs), ("changed_", changed)):
+        _, choices, numbers = act(model, x)
+        report |= {f"{prefix}observation": x.tolist(), f"{prefix}choices": choices.tolist()}
+        if model.spec.numbers:
+            report[f"{prefix}numbers"] = [float(number) for number in numbers]
+    return report
