@@ -41,7 +41,12 @@ examples:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Verifies; prints a table, or with --json one object."""
-    report = _verified(args)
+    from pufferlib_core.errors import ConfigError, ShapeError
+
+    try:
+        report = _verified(args)
+    except ShapeError as error:  # of --low, --high or --observations: a mistake of usage, which must not look like a verdict
+        raise ConfigError(str(error)) from error
     if args.json:
         print(json.dumps(report, allow_nan=False))
     else:
