@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("float32", "int8"), default="float32", help="of weights and numbers; default: float32"
     )
     parser.add_argument(
-        "--calibration-steps", type=int, default=4096, metavar="N",
+        "--calibration-steps", type=int, metavar="N",
         help="with int8: rows in the policy's environment that say how large its numbers become; default: 4096",
     )  # fmt: skip
     parser.add_argument(
@@ -37,11 +37,16 @@ def places(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Exports; prints a few lines, or with --json one object."""
+    from pufferlib_core.errors import ConfigError
+
     from pufferlib_embedded.export import export
 
+    steps = {} if args.calibration_steps is None else {"calibration_steps": args.calibration_steps}
+    if steps and args.precision != "int8":
+        raise ConfigError(f"--calibration-steps has no meaning with --precision {args.precision}: leave it out")
     result = export(
-        args.checkpoint, args.out, target=args.target, precision=args.precision, calibration_steps=args.calibration_steps,
-        force=args.force, unverified=args.unverified, closed_loop=args.closed_loop,
+        args.checkpoint, args.out, target=args.target, precision=args.precision, force=args.force,
+        unverified=args.unverified, closed_loop=args.closed_loop, **steps,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))
