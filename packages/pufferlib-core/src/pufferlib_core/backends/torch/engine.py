@@ -202,7 +202,7 @@ class TorchEngine:
         config, rows = self.config, self._load_rows(segment, advantage, target, importance)
         # As tensors: a compiled loss would be compiled anew for each number. What is never in use stays the number 0.
         weights = Coefficients(*(torch.tensor(weight, device=self.device) for weight in coefficients))
-        weights = weights._replace(**dict.fromkeys(self._unused, 0.0))
+        weights = weights._replace(**{name: 0.0 for name in self._unused if getattr(coefficients, name) == 0})
         self._begin(coefficients.rate)
         self._scale = self._first_scale
         sums = dict.fromkeys(METRICS, 0.0)
