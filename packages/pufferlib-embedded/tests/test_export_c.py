@@ -19,7 +19,7 @@ from pufferlib_core.backends import get_backend
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.spaces import Dict
-from pufferlib_embedded import closed_loop, targets
+from pufferlib_embedded import closed_loop, publish, targets
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
@@ -173,8 +173,74 @@ def test_force_replaces_an_export_and_nothing_else(tmp_path, cartpole):
     assert not export(cartpole, tmp_path / "out", unverified=True, force=True)["verified"]
     assert (tmp_path / "out/report.json").read_text() != "old"
     (tmp_path / "precious").mkdir()
-    with pytest.raises(RunError, match="is not an exported policy"):
-        export(cartpole, tmp_path / "precious", force=True)
+    for _ in range(2):
+        with pytest.raises(RunError, match="is not an exported policy"):
+            export(cartpole, tmp_path / "precious", force=True)
+        (tmp_path / "precious/report.json").write_text("of another program")
+
+
+def test_of_two_at_once_the_second_does_not_overwrite_the_first(tmp_path, cartpole, monkeypatch):
+    prove = exporting._proven
+
+    def overtaken(*args):
+        export(cartpole, tmp_path / "out", unverified=True)
+        return prove(*args)
+
+    monkeypatch.setattr(exporting, "_proven", overtaken)
+    with pytest.raises(RunError, match="exists and is not overwritten"):
+        export(cartpole, tmp_path / "out")
+    assert not json.loads((tmp_path / "out/report.json").read_text())["verified"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("moves", [1, 2])
+def test_an_interrupt_while_folders_are_moved_loses_none(tmp_path, cartpole, monkeypatch, moves):
+    export(cartpole, tmp_path / "out", unverified=True)
+    (tmp_path / "out/mine").write_text("kept")
+    move, done = publish.os.rename, []
+
+    def interrupted(*args):
+        move(*args)
+        done.append(args)
+        if len(done) == moves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish.os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(cartpole, tmp_path / "out", unverified=True, force=True)
+    assert (tmp_path / "out/mine").exists() == (moves == 1)
+    assert (tmp_path / "out/src/policy.c").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_smallest_policy_acts_in_slices(tmp_path):
+    assert export(saved(tmp_path, spec_of(hidden=(1, 1))), tmp_path / "out")["verified"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("tensor", ["trunk.0.weight", "policy.bias", "obs_norm/mean", "obs_norm/var"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, tensor, value):
+    spec = spec_of(normalize_obs=True)
+    given = {"obs_norm/mean": np.zeros(5), "obs_norm/var": np.ones(5), "obs_norm/count": np.ones(1)}
+    shapes = {layer.name: layer.shape for layer in spec.tensors()}
+    given |= {tensor: np.full(shapes.get(tensor, (5,)), value, np.float32 if tensor in shapes else np.float64)}
+    with pytest.raises(CheckpointError, match=r"NaN"):
+        Model(saved(tmp_path, spec, **given))
+
+
+def test_a_critic_that_is_not_finite_is_left_behind(tmp_path):
+    spec = spec_of(separate=True)
+    shape = next(tensor.shape for tensor in spec.tensors() if tensor.name == "value.weight")
+    assert Model(saved(tmp_path, spec, **{"value.weight": np.full(shape, np.nan, np.float32)})).macs > 0
+
+
+def test_the_name_of_an_environment_does_not_become_code(tmp_path):
+    made = load_checkpoint(saved(tmp_path / "a", SPECS["gru"]))
+    manifest = {"policy": made.manifest["policy"], "env": '*/ #error "\n', "backend": "native", "algorithm": "ppo"}
+    path = save_checkpoint(tmp_path / "b", 7, files=made.files, state={"settings": {}}, manifest=manifest)
+    assert export(path, tmp_path / "out")["env"] == manifest["env"]
+    for file in (tmp_path / "out").rglob("*"):
+        assert file.is_dir() or file.name == "report.json" or "#error" not in file.read_text()
 
 
 def test_refusals(tmp_path, cartpole, monkeypatch):

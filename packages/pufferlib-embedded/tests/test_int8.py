@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 
 import numpy as np
 import pytest
@@ -17,9 +16,9 @@ from pufferlib_core.native import ffi, lib
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded import integer, model8
 from pufferlib_embedded.export import export
-from pufferlib_embedded.integer import LARGEST_SUM, ZERO, Matrix
+from pufferlib_embedded.integer import BYTE, LARGEST_SUM, ZERO, Matrix, entered
 from pufferlib_embedded.model8 import Model8
-from pufferlib_embedded.quantize import Read, checked, matrix_of
+from pufferlib_embedded.quantize import Read, checked, matrix_of, quantize
 from pufferlib_embedded.rollouts import compare, rollout
 
 KINDS = {
@@ -291,9 +290,20 @@ def test_refusals(checkpoint, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_numbers_that_are_not_finite_are_refused():
-    with pytest.raises(ConfigError, match=r"layer holds numbers that are not finite"):
-        matrix_of("layer", np.array([[math.nan]]), np.zeros(1), Read(np.ones(1), np.zeros(1), 0), 1.0)
+def test_inputs_that_hardly_changed_have_a_finite_rate(checkpoint):
+    made = Model8(checkpoint("gru relu"), 16)
+    seen = np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32) * np.float32(1e-40)
+    program = quantize(made, seen, 0.0)
+    assert np.isfinite(program.rate).all()
+    assert np.abs(entered(program, seen)).max() <= BYTE
+
+
+def test_calibration_steps_belong_to_int8(checkpoint, tmp_path, capsys):
+    from pufferlib_cli.main import main
+
+    arguments = ["export", "c", "--checkpoint", str(checkpoint("clipped")), "--calibration-steps", "300"]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 2
+    assert "--calibration-steps has no meaning with --precision float32" in capsys.readouterr().err
 
 
 def test_the_command_says_what_was_lost(checkpoint, tmp_path, capsys):

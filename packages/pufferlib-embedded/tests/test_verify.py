@@ -280,6 +280,7 @@ def test_the_command_on_numbers_and_interrupted(tmp_path, capsys, monkeypatch):
         (("--low", "0", "--high", "1", "--seed", "1"), 2, "--seed has no meaning with --low and --high"),
         (("--low", "0", "--high", "1", "--relative"), 2, "--relative has no meaning"),
         (("--epsilon", "1", "--observations", "x.npy", "--states", "1"), 2, "--states and --seed are those of a rollout"),
+        (("--low", "0,1", "--high", "1"), 2, "--low has 2 numbers"),
         (("--epsilon", "1", "--observations", "none.npy"), 2, "none.npy: no array of NumPy can be read"),
         (("--epsilon", "1", "--observations", __file__), 2, "no array of NumPy can be read"),
     ],

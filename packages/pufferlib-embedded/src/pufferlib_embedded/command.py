@@ -35,9 +35,24 @@ def precision(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("float32", "int8"), default="float32", help="of weights and numbers; default: float32"
     )
     parser.add_argument(
-        "--calibration-steps", type=int, default=4096, metavar="N",
+        "--calibration-steps", type=int, metavar="N",
         help="with int8: rows in the policy's environment that say how large its numbers become; default: 4096",
     )  # fmt: skip
+
+
+def calibration(args: argparse.Namespace) -> dict[str, int]:
+    """`calibration_steps`, if they were given.
+
+    Raises:
+        ConfigError: if they have no meaning.
+    """
+    from pufferlib_core.errors import ConfigError
+
+    if args.calibration_steps is None:
+        return {}
+    if args.precision != "int8":
+        raise ConfigError(f"--calibration-steps has no meaning with --precision {args.precision}: leave it out")
+    return {"calibration_steps": args.calibration_steps}
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -45,8 +60,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from pufferlib_embedded.export import export
 
     result = export(
-        args.checkpoint, args.out, target=args.target, precision=args.precision, calibration_steps=args.calibration_steps,
-        force=args.force, unverified=args.unverified, closed_loop=args.closed_loop,
+        args.checkpoint, args.out, target=args.target, precision=args.precision, force=args.force,
+        unverified=args.unverified, closed_loop=args.closed_loop, **calibration(args),
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

@@ -66,7 +66,7 @@ def export(
     spare = device.machine_flash - model.weights_bytes - CODE if device.machine else GOLDEN_BYTES
     rows = golden(model, min(GOLDEN_BYTES, spare))
     played = episode(model) if closed_loop else None
-    with published(out) as (folder, work):
+    with published(out, force) as (folder, work):
         write(folder, texts(model, rows, played))
         report = _about(model, device, rows)
         if not unverified:

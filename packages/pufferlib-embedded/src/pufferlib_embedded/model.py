@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ class Model:
         checkpoint: checkpoint or run folder.
 
     Raises:
-        CheckpointError: if it is damaged or foreign, or lacks the statistics of its observations.
+        CheckpointError: if it is damaged or foreign, lacks the statistics of its observations, or holds numbers that are not
+            finite.
         ConfigError: if its network, observations or actions cannot be exported.
     """
 
@@ -52,9 +55,11 @@ class Model:
             self.env, self.digest, self.step = (str(saved.manifest[name]) for name in ("env", "digest", "step"))
         _check_supported(self.spec, masked)
         self.tensors, self.checkpoint = tensors, saved
-        self.read = self.spec.preprocessing(_moments(self.spec, tensors))
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            self.read = self.spec.preprocessing(_moments(self.spec, tensors))
         self.net = c_net(self.spec)
         self.params = join_params(self.spec, tensors)[: lib.puf_lean_params(self.net)]
+        _check_finite(self.exported, tensors, self.read)
         self.low, self.high = _bounds(self.spec)
         self.carry, self.scratch = int(lib.puf_lean_carry(self.net)), int(lib.puf_lean_scratch(self.net))
         self._kept: list[Any] = []
@@ -86,8 +91,8 @@ class Model:
 
     @property
     def about(self) -> str:
-        """Where it comes from."""
-        return f"{self.env}, {self.step} steps, checkpoint {self.digest[:16]}"
+        """Where it comes from, for comments and strings of any language, whatever the checkpoint calls its environment."""
+        return f"{re.sub(r'[^A-Za-z0-9_.:,+ -]', '_', self.env)}, {self.step} steps, checkpoint {self.digest[:16]}"
 
     @property
     def exported(self) -> list[Tensor]:
@@ -214,6 +219,24 @@ def _moments(spec: PolicySpec, tensors: dict[str, Array]) -> Moments | None:
             "would be wrong: take a whole checkpoint"
         )
     return Moments.of(tensors, "obs_norm/")
+
+
+def _check_finite(exported: Iterable[Tensor], tensors: dict[str, Array], read: tuple[Array, Array, float] | None) -> None:
+    """Refuses what training has ruined.
+
+    Raises:
+        CheckpointError: says which tensor.
+    """
+    for tensor in exported:
+        if not np.isfinite(tensors[tensor.name]).all():
+            raise CheckpointError(
+                f"{tensor.name} holds NaN or infinity, of which no policy is made: take an earlier checkpoint"
+            )
+    if read is not None and not (np.isfinite(read[0]) & np.isfinite(read[1]) & (read[1] > 0)).all():
+        raise CheckpointError(
+            "the normaliser (obs_norm) holds NaN, infinity, or numbers beyond float32, of which no policy is made: take an "
+            "earlier checkpoint"
+        )
 
 
 def _bounds(spec: PolicySpec) -> tuple[Array, Array]:

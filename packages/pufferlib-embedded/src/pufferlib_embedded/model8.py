@@ -68,7 +68,7 @@ class Model8(Model):
     roots = ("lean8.c", *Model.roots)
     tolerance = reference_tolerance = 0.0
 
-    def __init__(self, checkpoint: str | Path, calibration_steps: int) -> None:
+    def __init__(self, checkpoint: str | Path, calibration_steps: int = 4096) -> None:
         if calibration_steps < 1:
             raise ConfigError(f"--calibration-steps {calibration_steps} must be at least 1")
         super().__init__(checkpoint)

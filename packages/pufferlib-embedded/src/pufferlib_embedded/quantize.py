@@ -26,6 +26,7 @@ from pufferlib_embedded.model import Model
 UNIT = 2.0**-UNIT_BITS
 FINEST = 20  # bits after the point of heads, at most: differences of logits below 1e-6 mean nothing
 FINER = 2.0**12  # of two rows: a multiplier keeps 18 bits
+LEAST_RANGE = 2.0**-100
 CHUNK = 64  # rows that pass through the formulas at once
 
 
@@ -105,7 +106,8 @@ def _inputs(model: Model, obs: Array) -> tuple[Array | None, Array | None, Read]
     seen = np.clip((obs - mean) * scale, -bound, bound)
     axis = None if model.spec.encoders else 0
     low, high = seen.min(axis), seen.max(axis)
-    half = np.where(high > low, (high - low) / 2, 1.0)  # what never changed keeps room for one deviation
+    # What never changed keeps room for one deviation; so does what changed so little that the rate would leave float32.
+    half = np.where(high - low > LEAST_RANGE, (high - low) / 2, 1.0)
     middle = np.broadcast_to(mean + (low + high) / 2 / scale, width).astype(np.float32)
     rate = np.broadcast_to(BYTE * scale / half, width).astype(np.float32)
     step, offset = scale / rate, (middle - mean) * scale
@@ -134,16 +136,12 @@ def _largest(model: Model, obs: Array) -> list[float]:
 
 def matrix_of(name: str, weight: Array, bias: Array, read: Read, unit_out: float) -> Matrix:
     """A layer whose sums go on in units of `unit_out`."""
-    units, rows, start = _rows(name, weight, bias, read)
+    units, rows, start = _rows(weight, bias, read)
     return checked(name, rows, start, units, unit_out)
 
 
-def _rows(name: str, weight: Array, bias: Array, read: Read) -> tuple[Array, Array, Array]:
+def _rows(weight: Array, bias: Array, read: Read) -> tuple[Array, Array, Array]:
     """Units (rows,) float64, weights and biases, int64."""
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise ConfigError(
-            f"export c: {name} holds numbers that are not finite, and int8 has none such: take an earlier checkpoint"
-        )
     scaled = weight * read.step
     start = bias + (weight * read.offset).sum(axis=1)
     units = np.maximum(np.abs(scaled).max(axis=1) / BYTE, np.abs(start) / 2.0**30)
@@ -172,7 +170,7 @@ def checked(name: str, rows: Array, bias: Array, units: Array, unit_out: float) 
 
 def _heads(weight: Array, bias: Array, read: Read) -> tuple[Matrix, int]:
     """The matrix of the heads, and the bits after their point: as many as keep all that can come below 2^24."""
-    units, rows, start = _rows("policy", weight, bias, read)
+    units, rows, start = _rows(weight, bias, read)
     reach = float(((np.abs(start) + ZERO * np.abs(rows).sum(axis=1)) * units).max())
     point = min(max(math.floor(math.log2(HEAD / max(reach, 1.0))), 0), FINEST)
     return checked("policy", rows, start, units, 2.0**-point), point

@@ -54,7 +54,7 @@ def export_rust(checkpoint: str | Path, out: str | Path, *, force: bool = False,
     cargo = "" if unverified else _cargo()
     model = Model(checkpoint)
     rows = golden(model, GOLDEN_BYTES)
-    with published(out) as (folder, work):
+    with published(out, force) as (folder, work):
         write(folder, texts(model, rows))
         report = about_policy(model, rows, 4 * (model.carry + model.spec.logits + layers(model)[1]))
         if cargo:

@@ -20,24 +20,27 @@ def check_free(out: Path, force: bool) -> None:
     """
     if out.exists() and not force:
         raise RunError(f"{out} exists and is not overwritten: choose another name, or --force")
-    if out.exists() and not (out / "report.json").is_file():
-        raise RunError(f"{out} is not an exported policy (it has no report.json), so --force does not replace it")
+    if out.exists() and not ((out / "report.json").is_file() and any((out / "src").glob("policy.*"))):
+        raise RunError(
+            f"{out} is not an exported policy (it has no report.json, or no src/policy.*), so --force does not replace it"
+        )
     if not out.absolute().parent.is_dir():
         raise RunError(f"{out.absolute().parent}: there is no such folder")
 
 
 @contextmanager
-def published(out: Path) -> Iterator[tuple[Path, Path]]:
+def published(out: Path, force: bool) -> Iterator[tuple[Path, Path]]:
     """A folder to be made, which becomes `out` if the block ends well, and one that exists, for what does not stay.
 
     Raises:
-        RunError: if something cannot be written.
+        RunError: if something cannot be written, or somebody else has taken the place meanwhile: see `check_free`.
     """
     try:
         with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-", dir=out.absolute().parent) as name:
             folder, work = Path(name) / "export", Path(name) / "build"
             work.mkdir()
             yield folder, work
+            check_free(out, force)
             _publish(folder, out, Path(name) / "before")
     except OSError as error:
         raise RunError(f"cannot write {out}: {error.strerror or error}") from error
@@ -53,11 +56,11 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 
 def _publish(folder: Path, out: Path, before: Path) -> None:
     """Puts the folder where it belongs; what was there is put aside first, and put back if that fails."""
-    if out.exists():
-        os.rename(out, before)
     try:
+        if out.exists():
+            os.rename(out, before)
         os.rename(folder, out)
-    except BaseException:  # an interrupt too
-        if before.exists():
+    except BaseException:  # an interrupt too, between any two lines
+        if before.exists() and not out.exists():
             os.rename(before, out)
         raise

@@ -39,5 +39,5 @@ int main(void) {
         if (status == POLICY_OK) { act(&action); }
         if (status < POLICY_OK) { return 1; }
     }
-    return (turns > 2 * STEPS) ? 0 : 1; /* several turns in each step */
+    return (turns >= STEPS * (POLICY_WORK / BUDGET)) ? 0 : 1; /* no call takes more than its budget */
 }

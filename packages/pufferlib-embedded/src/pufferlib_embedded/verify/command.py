@@ -49,7 +49,12 @@ examples:
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Verifies; prints a table, or with --json one object."""
-    report = _verified(args)
+    from pufferlib_core.errors import ConfigError, ShapeError
+
+    try:
+        report = _verified(args)
+    except ShapeError as error:  # of --low, --high or --observations: a mistake of usage, which must not look like a verdict
+        raise ConfigError(str(error)) from error
     if args.json:
         print(json.dumps(report, allow_nan=False))
     else:
@@ -97,11 +102,13 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 def _model(args: argparse.Namespace) -> Any:
     from pufferlib_core.errors import ConfigError
 
+    from pufferlib_embedded.command import calibration
     from pufferlib_embedded.model import Model
     from pufferlib_embedded.model8 import Model8
 
+    given = calibration(args)
     try:
-        return Model8(args.checkpoint, args.calibration_steps) if args.precision == "int8" else Model(args.checkpoint)
+        return Model8(args.checkpoint, **given) if args.precision == "int8" else Model(args.checkpoint)
     except ConfigError as error:
         raise ConfigError(f"verify takes what can be exported: {error}") from error
 
