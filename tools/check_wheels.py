@@ -107,7 +107,9 @@ def check_contents(member: str, sdist: Path, wheel: Path) -> None:
     if stray:
         raise Failure(f"{wheel.name} holds what does not belong there: {', '.join(stray)}")
     with tarfile.open(sdist) as archive:
-        others = [name for name in archive.getnames() if "/pufferlib_wasm/playground/" not in name]  # but the site, which is built
+        others = [
+            name for name in archive.getnames() if "/pufferlib_wasm/playground/" not in name
+        ]  # but the site, which is built
         built = [name for name in others if name.endswith((".so", ".pyd", ".o", ".wasm"))]
     if built:
         raise Failure(f"{sdist.name} holds build results: {', '.join(built)}")
@@ -143,7 +145,7 @@ def check_no_page(sdist: Path, work: Path, command: list[str]) -> None:
     (package,) = part.iterdir()
     shutil.rmtree(package / "src/pufferlib_wasm/playground")
     try:
-        run([*command, str(package)], work)
+        run([*(word for word in command if word != "--quiet"), str(package)], work)
     except Failure as failure:
         if "the sdist is not whole" in str(failure):
             print(f"ok    {sdist.name} without its page makes no wheel", flush=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
 DIST = Path(__file__).resolve().parent.parent / "dist"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP puffer.test 127.0.0.1",
 ]  # fmt: skip
 DEVICES = {
     "desktop": {"viewport": {"width": 1440, "height": 900}},
@@ -25,12 +25,43 @@ DEVICES = {
 }
 
 
+class Server:
+    """A folder at an address, which can be another one later, or not to be reached."""
+
+    def __init__(self, folder: Path, *, isolated: bool = True) -> None:
+        self.folder = folder
+        self.isolated = isolated
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), functools.partial(Handler, self))
+        self.port = self._http.server_port
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._http.shutdown()
+            self._thread.join()
+            self._http.server_close()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of the site, with what shared memory between workers asks for."""
+    """Files of the folder; an isolated one comes with what shared memory between workers asks for."""
+
+    def __init__(self, site: Server, *args: Any) -> None:
+        self.site = site
+        super().__init__(*args, directory=str(site.folder))
 
     def end_headers(self) -> None:
-        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        if self.site.isolated:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         super().end_headers()
 
     def log_message(self, *args: object) -> None:
@@ -41,32 +72,49 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def site() -> Iterator[str]:
     """Address of the page."""
     assert (DIST / "puffer.wasm").is_file(), f"{DIST} is not built: tools/check_playground.py"
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(DIST)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    program = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    assert program, "chromium is not installed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
+    server = Server(DIST)
+    yield server.address
+    server.stop()
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page on a device; a test fails by whatever the consoles of its pages complain of."""
+def serve() -> Iterator[Callable[..., Server]]:
+    """Serves folders of a test's own."""
+    servers: list[Server] = []
+
+    def serve_folder(folder: Path = DIST, **how: Any) -> Server:
+        servers.append(Server(folder, **how))
+        return servers[-1]
+
+    yield serve_folder
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[tuple[BrowserType, dict[str, Any]]]:
+    """What launches it, and with what."""
+    program = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    assert program, "chromium is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        yield playwright.chromium, {"executable_path": program, "args": FLAGS}
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: tuple[BrowserType, dict[str, Any]]) -> Iterator[Browser]:
+    kind, how = chromium
+    browser = kind.launch(**how)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def opened(site: str, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens the page on a device; a test fails by whatever the consoles of its pages complain of."""
     complaints: list[str] = []
     contexts = []
 
-    def open_page(address: str, device: str = "desktop", *, without: str | None = None, **more: Any) -> Page:
+    def open_page(device: str = "desktop", *, at: str = site, without: str | None = None, **more: Any) -> Page:
         context = browser.new_context(**DEVICES[device], **more)
         contexts.append(context)
         if without is not None:  # a file that the engine cannot compile
@@ -76,7 +124,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
+        page.goto(at)
         page.wait_for_selector(":is([data-state=ready], [data-state=playing])")
         return page
 
@@ -84,12 +132,6 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture
-def opened(site: str, visit: Callable[..., Page]) -> Callable[..., Page]:
-    """Opens the playground."""
-    return functools.partial(visit, site)
 
 
 @pytest.fixture
