@@ -1,6 +1,7 @@
 """Builds the playground and tries it in headless Chromium: `uv run --group dev tools/check_playground.py [pytest options]`.
 
-`--pictures` copies what the tests have looked at into docs/images, for the tutorial.
+`--pictures` copies what the tests have looked at into docs/images, for the tutorial. `--icons` draws public/icon.svg as PNG
+and does nothing else.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import shutil
 import sys
 
 from check_wasm import BUILT, PACKAGE, ROOT, build, run
+from playwright.sync_api import sync_playwright
 
 PLAYGROUND = PACKAGE / "playground"
 PICTURES = ROOT / "build/playground"
+ICONS = {"icon-192": 192, "icon-512": 512, "icon-maskable-512": 512}  # pixels
 SHOWN = ("desktop-light", "phone-dark", "show-desktop-light")  # in docs/tutorials/playground.md
 MOST = 230_000  # bytes of scripts and styles of both pages, without the modules
 
@@ -37,7 +40,25 @@ def bundle() -> None:
         raise SystemExit(1)
 
 
+def draw_icons() -> None:
+    """The icon in the sizes that systems ask for; a maskable one has no corners, because the system cuts its own."""
+    public = PLAYGROUND / "public"
+    drawing = (public / "icon.svg").read_text()
+    with sync_playwright() as playwright:
+        program = next(path for path in map(shutil.which, ("chromium", "google-chrome")) if path)
+        browser = playwright.chromium.launch(executable_path=program, args=["--headless=new", "--no-sandbox", "--disable-gpu"])
+        for name, size in ICONS.items():
+            page = browser.new_page(viewport={"width": size, "height": size})
+            corners = drawing.replace('rx="7"', 'rx="0"') if "maskable" in name else drawing
+            page.set_content(f"<style>body {{ margin: 0 }} svg {{ display: block }}</style>{corners}")
+            page.screenshot(path=public / f"{name}.png", omit_background=True)
+        browser.close()
+
+
 def main() -> int:
+    if "--icons" in sys.argv:
+        draw_icons()
+        return 0
     options = [option for option in sys.argv[1:] if option != "--pictures"]
     build()
     install()

@@ -1,4 +1,5 @@
 import { defineConfig } from "vite";
+import { offline } from "./offline.js";
 
 /** Pages of the site; another one needs its line here. */
 const PAGES = ["index.html", "play.html"];
@@ -8,6 +9,7 @@ const headers = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Emb
 
 export default defineConfig({
   base: "./", // the folder works under any address
+  plugins: [offline()],
   worker: { format: "es" },
   build: { target: "es2022", rollupOptions: { input: PAGES } },
   server: { headers },

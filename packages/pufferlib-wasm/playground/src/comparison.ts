@@ -1,38 +1,38 @@
 import type { Puffer, Run, Settings } from "pufferlib-wasm";
-import type { Kind } from "./module.js";
-import type { Report, Speeds } from "./protocol.js";
+import type { Report, Side, Speeds } from "./protocol.js";
 
-const TURN = 150; // milliseconds; short, so that both see the same load of the machine
+const TURN = 150; // milliseconds; short, so that all see the same load of the machine
 
-interface Side {
-  kind: Kind;
+interface Turns {
+  side: Side;
   puffer: Puffer;
   run: Run;
   steps: number;
   seconds: number;
 }
 
-/** Modules that train the same settings, always the one that has had less time, and how fast each does. */
+/** Modules and threads that train the same settings, always the one that has had less time, and how fast each does. */
 export class Comparison {
-  #sides: Side[];
+  #sides: Turns[];
   #over = false;
 
   constructor(
-    readonly puffers: Record<Kind, Puffer>,
+    readonly puffers: Partial<Record<Side, Puffer>>,
     readonly settings: Settings,
     readonly seconds: number,
     readonly tell: (report: Report) => void,
   ) {
-    this.#sides = (Object.keys(puffers) as Kind[]).map((kind) => {
-      const run = puffers[kind].train(settings);
+    this.#sides = (Object.entries(puffers) as [Side, Puffer][]).map(([side, puffer]) => {
+      const run = puffer.train(settings);
       run.update(); // its memory is touched, its code compiled
-      return { kind, puffer: puffers[kind], run, steps: 0, seconds: 0 };
+      return { side, puffer, run, steps: 0, seconds: 0 };
     });
     setTimeout(() => this.#turn());
   }
 
   stop(): void {
     this.#over = true;
+    void this.puffers.threads?.close();
   }
 
   #turn(): void {
@@ -43,8 +43,8 @@ export class Comparison {
     side.seconds += (performance.now() - begin) / 1000;
     side.steps += side.run.steps - before;
     if (side.run.done) side.run = side.puffer.train(this.settings);
-    this.#over = this.#sides.every(({ seconds }) => seconds >= this.seconds);
-    const speeds = Object.fromEntries(this.#sides.map(({ kind, seconds, steps }) => [kind, seconds ? steps / seconds : 0])) as Speeds;
+    const speeds = Object.fromEntries(this.#sides.map(({ seconds, side: name, steps }) => [name, seconds ? steps / seconds : 0])) as Speeds;
+    if (this.#sides.every(({ seconds }) => seconds >= this.seconds)) this.stop();
     this.tell({ kind: "compared", speeds, over: this.#over });
     setTimeout(() => this.#turn());
   }

@@ -1,14 +1,14 @@
 import type { Catalogue, Settings } from "pufferlib-wasm";
-import type { Kind } from "./module.js";
+import type { Kind, Means } from "./module.js";
 
 /** What the page asks of the worker; each is answered at once, between two updates of the run. */
 export type Request =
   /** Load the modules that lie in the folder `base`. */
   | { kind: "open"; base: string }
   /** A new run, which waits. */
-  | { kind: "prepare"; settings: Settings; module: Kind }
+  | { kind: "prepare"; settings: Settings; means: Means }
   /** The run of a checkpoint, which waits: the files of its folder, or a zip of them. */
-  | { kind: "resume"; files: [name: string, bytes: Uint8Array][]; module: Kind }
+  | { kind: "resume"; files: [name: string, bytes: Uint8Array][]; means: Means }
   | { kind: "go" }
   | { kind: "pause" }
   /** One update. */
@@ -24,8 +24,8 @@ export type Request =
   /** A person plays: a new environment, which has not begun. */
   | { kind: "play"; env: string; config: Record<string, any>; seed: number }
   | { kind: "act"; action: number }
-  /** Both modules train these settings, in turn. */
-  | { kind: "compare"; settings: Settings; seconds: number }
+  /** All modules train these settings, in turn; `threads` above 1: so many threads too. */
+  | { kind: "compare"; settings: Settings; threads: number; seconds: number }
   | { kind: "stop comparing" };
 
 /** One update. */
@@ -43,14 +43,23 @@ export interface Standing {
   done: boolean;
 }
 
-/** Speeds of the modules, in steps a second. */
-export type Speeds = Record<Kind, number>;
+/** What is compared: one thread of each module, and several threads where there can be. */
+export type Side = Kind | "threads";
+
+/** Steps a second. */
+export type Speeds = Partial<Record<Side, number>>;
+
+/** The most threads that a run can have; with one, `obstacle` says why there are no more. */
+export interface Threads {
+  most: number;
+  obstacle: string | null;
+}
 
 /** What the worker tells the page. */
 export type Report =
-  | { kind: "ready"; catalogue: Catalogue; options: Record<string, Options>; modules: Kind[] }
+  | { kind: "ready"; catalogue: Catalogue; options: Record<string, Options>; modules: Kind[]; threads: Threads }
   /** There is a new run, or with `settings.env` a policy that only plays, for the reason that `plays` gives. */
-  | { kind: "run"; settings: Settings; standing: Standing; resumed: boolean; plays: string | null }
+  | { kind: "run"; settings: Settings; standing: Standing; threads: number; resumed: boolean; plays: string | null }
   | { kind: "progress"; points: Point[]; standing: Standing }
   | { kind: "frame"; seen: Seen }
   | { kind: "evaluated"; episodes: number; mean: number; deviation: number; length: number }

@@ -1,5 +1,5 @@
-import type { Run } from "pufferlib-wasm";
-import type { Kind } from "./module.js";
+import type { Puffer, Run } from "pufferlib-wasm";
+import type { Means } from "./module.js";
 import type { Point, Report, Seen, Standing } from "./protocol.js";
 import { Agents } from "./watching.js";
 
@@ -17,7 +17,9 @@ export class Training {
 
   constructor(
     readonly run: Run,
-    readonly module: Kind,
+    /** What made it; its workers end with the run. */
+    readonly puffer: Puffer,
+    readonly means: Means,
     readonly tell: (report: Report) => void,
     /** Seconds spent in updates, of the run that this one continues too. */
     public busy = 0,
@@ -40,6 +42,12 @@ export class Training {
     this.#report();
   }
 
+  /** Nothing more is to be learnt: its workers end, and what it does yet it does alone. */
+  end(): void {
+    this.going = false;
+    void this.puffer.close();
+  }
+
   step(): void {
     this.going = false;
     if (!this.run.done) this.#update();
@@ -52,10 +60,9 @@ export class Training {
     try {
       while (this.going && performance.now() - begin < SLICE) {
         this.#update();
-        if (this.run.done) this.going = false;
       }
     } catch (error) {
-      this.going = false;
+      this.end(); // it may be a worker that has failed: the run can go on alone
       this.tell({ kind: "error", of: "go", message: (error as Error).message });
     }
     if (!this.going || performance.now() - this.#told > TELL) this.#report();
@@ -67,6 +74,7 @@ export class Training {
     this.busy += (performance.now() - begin) / 1000;
     this.#points.push({ steps: this.run.steps, busy: this.busy, metrics });
     this.#learnt = true;
+    if (this.run.done) this.end();
   }
 
   #report(): void {

@@ -1,7 +1,7 @@
-import { PufferError, type Puffer, type Settings } from "pufferlib-wasm";
+import { PufferError, type Puffer, type Run, type Settings } from "pufferlib-wasm";
 import { pack, unpack } from "./archive.js";
 import { Comparison } from "./comparison.js";
-import { makePuffer, type Kind } from "./module.js";
+import { Modules, type Means } from "./module.js";
 import type { Report, Request } from "./protocol.js";
 import { Training } from "./training.js";
 import { Agents, keysOf, Watching } from "./watching.js";
@@ -9,7 +9,7 @@ import { Agents, keysOf, Watching } from "./watching.js";
 const scope = self as unknown as DedicatedWorkerGlobalScope;
 const tell = (report: Report) => scope.postMessage(report);
 
-const puffers: Partial<Record<Kind, Puffer>> = {};
+let modules: Modules;
 let training: Training | undefined;
 let guest: ((numEnvs: number, stochastic: boolean) => Promise<Agents>) | undefined; // policy that cannot go on learning here
 let visitor: Agents | undefined;
@@ -20,35 +20,29 @@ type Handlers = { [K in Request["kind"]]: (request: Extract<Request, { kind: K }
 
 const handlers: Handlers = {
   async open({ base }) {
-    for (const kind of ["simd", "scalar"] as const) {
-      try {
-        puffers[kind] = await makePuffer(kind, base);
-      } catch (error) {
-        if (!(error instanceof WebAssembly.CompileError)) throw error; // else an engine without vectors
-      }
-    }
-    const puffer = any(), options = Object.fromEntries(puffer.environments.map((env) => [env, puffer.options(env)]));
-    tell({ kind: "ready", catalogue: puffer.catalogue, options, modules: Object.keys(puffers) as Kind[] });
+    modules = await Modules.open(base);
+    const { any, kinds, most, obstacle } = modules, options = Object.fromEntries(any.environments.map((env) => [env, any.options(env)]));
+    tell({ kind: "ready", catalogue: any.catalogue, options, modules: kinds, threads: { most, obstacle } });
   },
-  prepare({ settings, module }) {
-    begin(new Training(of(module).train(settings), module, tell), false);
+  async prepare({ settings, means }) {
+    begin(await make(means, (puffer) => puffer.train(settings)), false);
   },
-  async resume({ files: given, module }) {
+  async resume({ files: given, means }) {
     const files = unpack(given);
     try {
-      begin(new Training(await of(module).resume(files), module, tell), true);
+      begin(await make(means, (puffer) => puffer.resume(files)), true);
     } catch (error) {
       if (!(error instanceof PufferError)) throw error;
-      await invite(files, of(module), error.message);
+      await invite(files, await modules.get({ ...means, threads: 1 }), error.message);
     }
   },
   go: () => now().go(),
   pause: () => training?.pause(),
   step: () => now().step(),
   async extend() {
-    const { busy, module, run } = now(), timesteps = run.steps + run.settings.train.timesteps;
+    const { busy, means, run } = now(), timesteps = run.steps + run.settings.train.timesteps;
     const files = await run.checkpoint();
-    begin(new Training(await of(module).resume(files, { train: { timesteps, stop_return: null } }), module, tell, busy), true);
+    begin(await make(means, (puffer) => puffer.resume(files, { train: { timesteps, stop_return: null } }), busy), true);
   },
   async watch({ numEnvs, stochastic }) {
     if (guest) visitor = await guest(numEnvs, stochastic);
@@ -67,30 +61,38 @@ const handlers: Handlers = {
     tell({ kind: "saved", name: `${folder}.zip`, env, steps, zip: pack(folder, await run.checkpoint()) });
   },
   play({ env, config, seed }) {
-    const vec = any().vec(env, { seed, config });
+    const vec = modules.any.vec(env, { seed, config });
     vec.reset();
     hand = new Watching(vec);
-    tell({ kind: "playing", keys: keysOf(any(), vec), seen: hand.seen(false) });
+    tell({ kind: "playing", keys: keysOf(modules.any, vec), seen: hand.seen(false) });
   },
   act({ action }) {
     if (hand) tell({ kind: "played", ...hand.act(action) });
   },
-  compare({ settings, seconds }) {
+  async compare({ settings, threads, seconds }) {
     training?.pause();
     comparison?.stop();
-    comparison = new Comparison(puffers as Record<Kind, Puffer>, settings, seconds, tell);
+    const sharing: { threads?: Puffer } = threads > 1 ? { threads: await modules.get({ module: "simd", threads }) } : {};
+    try {
+      comparison = new Comparison({ ...sharing, ...modules.plain }, settings, seconds, tell);
+    } catch (error) {
+      await sharing.threads?.close();
+      throw error;
+    }
   },
   "stop comparing": () => comparison?.stop(),
 };
 
-function of(module: Kind): Puffer {
-  const puffer = puffers[module];
-  if (!puffer) throw new PufferError(`this browser does not run the module ${module}: choose another one`);
-  return puffer;
-}
-
-function any(): Puffer {
-  return puffers.simd ?? of("scalar");
+/** A run, and the workers that share its work: those of the run before where it has as many. */
+async function make(means: Means, from: (puffer: Puffer) => Run | Promise<Run>, busy = 0): Promise<Training> {
+  const before = training?.puffer, same = before?.threads === means.threads && means.threads > 1;
+  const puffer = same ? before : await modules.get(means);
+  try {
+    return new Training(await from(puffer), puffer, means, tell, busy);
+  } catch (error) {
+    if (!same) await puffer.close();
+    throw error;
+  }
 }
 
 function now(): Training {
@@ -101,20 +103,23 @@ function now(): Training {
 /** Another run takes the place of the one before. */
 function begin(next: Training, resumed: boolean): void {
   training?.pause();
+  if (training?.puffer !== next.puffer) training?.end();
   training = next;
   guest = visitor = undefined;
-  tell({ kind: "run", settings: next.run.settings as Settings, standing: next.standing, resumed, plays: null });
+  const { puffer: { threads }, run: { settings }, standing } = next;
+  tell({ kind: "run", settings: settings as Settings, standing, threads, resumed, plays: null });
 }
 
 /** A policy that cannot go on learning here plays. */
 async function invite(files: Map<string, Uint8Array>, puffer: Puffer, reason: string): Promise<void> {
   const first = await puffer.load(files);
   training?.pause();
+  training?.end();
   training = undefined;
   visitor = new Agents(first);
   guest = async (numEnvs, stochastic) => new Agents(await puffer.load(files, { numEnvs, stochastic }));
   const { env, config } = first.vec, standing = { steps: 0, going: false, done: true };
-  tell({ kind: "run", settings: { env, [env]: config }, standing, resumed: true, plays: reason });
+  tell({ kind: "run", settings: { env, [env]: config }, standing, threads: 1, resumed: true, plays: reason });
 }
 
 let last: Promise<void> = Promise.resolve();

@@ -219,6 +219,40 @@ def test_keyboard_alone(page):
     assert unnamed == []
 
 
+def test_focus_is_seen_and_numbers_are_not_announced(page):
+    seen = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        seen.append(
+            page.evaluate(
+                """() => {
+                    const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+                    return [document.activeElement.id, outlineStyle, parseFloat(outlineWidth) >= 2];
+                }"""
+            )
+        )
+    assert len({name for name, *_ in seen}) > 8
+    assert [one for one in seen if one[1:] != ["solid", True]] == []
+    live = "[...document.querySelectorAll('output')].filter((one) => one.ariaLive !== 'off').length"
+    assert page.evaluate(live) == 0  # an output is announced at each change otherwise
+    assert page.locator(".state").get_attribute("aria-live") == "polite"
+    assert page.locator("#notice").get_attribute("role") == "status"
+
+
+def test_nothing_moves_where_people_want_no_motion(opened):
+    page = opened(reduced_motion="reduce")
+    expect(page.get_by_label("How fast they are shown")).to_have_value("0")
+    page.wait_for_timeout(300)
+    before = drawn(page)
+    assert colors(page) > 3
+    page.wait_for_timeout(200)
+    assert drawn(page) == before
+    assert page.locator(".fill").first.evaluate("fill => getComputedStyle(fill).transitionDuration") == "0s"
+    page.get_by_label("How fast they are shown").select_option("30")
+    page.wait_for_timeout(300)
+    assert drawn(page) != before
+
+
 def test_a_person_plays(page):
     choose(page, "catch")
     page.get_by_role("tab", name="Play").click()
@@ -237,12 +271,14 @@ def test_a_person_plays(page):
     assert drawn(page) != before
 
 
-def test_vectors_against_scalars(page):
+def test_vectors_against_scalars_and_threads(page):
     page.get_by_role("tab", name="SIMD").click()
     page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_text("2 threads with vectors")).to_be_visible()
     told = page.get_by_text("times as fast here")
     expect(told).to_be_visible(timeout=20_000)
     assert float(told.inner_text().split()[2]) > 1
+    assert "and 2 threads" in told.inner_text()
     page.select_option("#module", "scalar")
     page.click("#step")
     expect(page.locator("[data-number=steps] output")).to_have_text(f"{UPDATE:,}")

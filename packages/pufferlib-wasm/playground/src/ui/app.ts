@@ -1,5 +1,5 @@
 import type { Catalogue } from "pufferlib-wasm";
-import type { Kind } from "../module.js";
+import type { Kind, Means } from "../module.js";
 import type { Options, Point, Report, Request, Standing } from "../protocol.js";
 import { Chart } from "./chart.js";
 import { Checkpoint } from "./checkpoint.js";
@@ -11,6 +11,7 @@ import { logo } from "./logo.js";
 import { Stage } from "./stage.js";
 import { Tabs } from "./tabs.js";
 import { themeButton } from "./theme.js";
+import { ThreadsField } from "./threads.js";
 import { Versus } from "./versus.js";
 
 const FIRST = "cartpole";
@@ -24,6 +25,7 @@ export class App {
   #options: Record<string, Options>;
   #env: HTMLSelectElement;
   #module: HTMLSelectElement;
+  #threads: ThreadsField;
   #about = el("p", { class: "hint" });
   #slot = el("div");
   #pending = el("p", { class: "pending", "aria-live": "polite", hidden: true }, "Changes are for the next run: “Restart” begins it.");
@@ -44,13 +46,14 @@ export class App {
   constructor(
     root: HTMLElement,
     readonly ask: (request: Request) => void,
-    { catalogue, modules, options }: Extract<Report, { kind: "ready" }>,
+    { catalogue, modules, options, threads }: Extract<Report, { kind: "ready" }>,
   ) {
     this.#catalogue = catalogue;
     this.#options = options;
     const names = Object.keys(catalogue.environments).map((name) => [name, name.replaceAll("_", " ")] as const);
     this.#env = choice({ id: "env", onchange: () => this.#choose(this.#env.value) }, names);
     this.#module = choice({ id: "module", onchange: () => this.#changed() }, MODULES.filter(([kind]) => modules.includes(kind)));
+    this.#threads = new ThreadsField(threads, () => this.#changed());
     const restart = () => {
       this.#goes = true;
       this.#prepare();
@@ -71,15 +74,16 @@ export class App {
     });
     this.#stage = new Stage(ask);
     this.#hand = new Hand(ask);
-    this.#versus = new Versus(ask, () => this.#form.settings);
+    this.#versus = new Versus(ask, () => this.#form.settings, threads);
     if (modules.length < 2) this.#versus.disable();
-    this.#checkpoint = new Checkpoint(ask, (files) => ask({ kind: "resume", files, module: this.#kind }));
+    this.#checkpoint = new Checkpoint(ask, (files) => ask({ kind: "resume", files, means: this.#means }));
     this.#tabs = new Tabs("Agents", { Watch: this.#stage.element, Play: this.#hand.element, SIMD: this.#versus.element }, (title) => this.#show(title));
     const settings = el(
       "details",
       { class: "settings", open: matchMedia(WIDE).matches },
       el("summary", {}, el("h2", {}, "Settings")),
       el("div", { class: "field" }, el("label", { for: "module" }, "SIMD"), this.#module, el("small", {}, "128-bit vectors of WebAssembly")),
+      this.#threads.element,
       this.#slot,
       this.#pending,
       el("div", { class: "row" }, el("button", { type: "button", onclick: () => this.#reset() }, "Back to the preset")),
@@ -92,8 +96,9 @@ export class App {
     this.#choose(FIRST);
   }
 
-  get #kind(): Kind {
-    return this.#module.value as Kind;
+  get #means(): Means {
+    const module = this.#module.value as Kind;
+    return { module, threads: module === "simd" ? this.#threads.value : 1 };
   }
 
   get #title(): string {
@@ -102,7 +107,7 @@ export class App {
 
   /** What a run would be made of now. */
   get #asked(): string {
-    return JSON.stringify([this.#form.settings, this.#kind]);
+    return JSON.stringify([this.#form.settings, this.#means]);
   }
 
   /** What the worker tells. */
@@ -153,6 +158,7 @@ export class App {
 
   /** A run that has not begun is made anew with what was changed; another one goes on as it is. */
   #changed(): void {
+    this.#threads.element.hidden = this.#module.value !== "simd";
     if (this.#standing.steps === 0) this.#prepare();
     else this.#pending.hidden = this.#asked === this.#made;
   }
@@ -161,10 +167,10 @@ export class App {
     this.#form.complain("");
     this.#controls.warn("");
     this.#versus.stop();
-    this.ask({ kind: "prepare", settings: this.#form.settings, module: this.#kind });
+    this.ask({ kind: "prepare", settings: this.#form.settings, means: this.#means });
   }
 
-  #begin({ plays, resumed, settings, standing }: Extract<Report, { kind: "run" }>): void {
+  #begin({ plays, resumed, settings, standing, threads }: Extract<Report, { kind: "run" }>): void {
     const { env } = settings, before = this.#points.at(-1), goesOn = resumed && this.#goes && before?.steps === standing.steps;
     if (env !== this.#form.env) {
       this.#env.value = env;
@@ -183,6 +189,7 @@ export class App {
       this.#chart.clear(settings.train?.stop_return ?? null);
       this.#checkpoint.clear();
     }
+    this.#controls.threads = threads;
     this.#stand(standing);
     this.#controls.enable(plays === null);
     this.#checkpoint.enable(plays === null);

@@ -1,7 +1,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { Point } from "../protocol.js";
-import { choice, el, short, whole } from "./dom.js";
+import { choice, el, reading, short, whole } from "./dom.js";
 import { color, onTheme } from "./theme.js";
 
 const FIRST = "episode/return_mean";
@@ -13,7 +13,7 @@ export class Chart {
   #points: Point[] = [];
   #goal: number | null = null;
   #metric: HTMLSelectElement;
-  #readout = el("output", { class: "readout" });
+  #readout = reading("", { class: "readout" });
   #empty = el("p", { class: "hint empty" }, "The curve begins with the first update.");
   #box = el("div", { class: "plot", role: "img" }, this.#empty);
   #plot: uPlot | undefined;

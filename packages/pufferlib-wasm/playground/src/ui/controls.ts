@@ -1,6 +1,6 @@
 import type { Point, Standing } from "../protocol.js";
 import { speed } from "./chart.js";
-import { el, short, whole } from "./dom.js";
+import { el, reading, short, whole } from "./dom.js";
 
 export interface Orders {
   go(): void;
@@ -24,11 +24,13 @@ export class Controls {
   #main = el("button", { type: "button", class: "primary", id: "train", onclick: () => this.#press() });
   #step = el("button", { type: "button", id: "step", title: "One update: a segment is collected and learnt from" }, mark("step"), "Step");
   #restart = el("button", { type: "button", id: "restart", title: "A new run with the settings of the form" }, mark("restart"), "Restart");
-  #numbers = { return: el("output", {}, "–"), steps: el("output", {}, "0"), speed: el("output", {}, "–"), episodes: el("output", {}, "0"), length: el("output", {}, "–"), busy: el("output", {}, "0 s") };
+  #numbers = { return: reading("–"), steps: reading("0"), speed: reading("–"), episodes: reading("0"), length: reading("–"), busy: reading("0 s") };
   #meter = el("progress", { max: 1, value: 0, "aria-label": "Steps done" });
   #state = el("p", { class: "state", "aria-live": "polite" });
   #wrong = el("p", { class: "wrong", role: "alert", hidden: true });
   #standing: Standing = { steps: 0, going: false, done: false };
+  /** That share the work of the run. */
+  threads = 1;
 
   constructor(orders: Orders) {
     this.#orders = orders;
@@ -61,7 +63,7 @@ export class Controls {
     this.#numbers.busy.textContent = `${(last?.busy ?? 0).toFixed(1)} s`;
     const state = going ? "training" : done ? "finished" : steps ? "paused" : "ready";
     this.element.dataset.state = state;
-    this.say(STATES[state]);
+    this.say(state === "training" && this.threads > 1 ? `Training in ${this.threads} threads that share memory; agents act with the policy as it is now.` : STATES[state]);
   }
 
   /** A line for people; the same line again is not announced again. */

@@ -12,6 +12,11 @@ export function el<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: At
   return element;
 }
 
+/** A number that changes often: an output that is read where one looks for it, and not announced at every change. */
+export function reading(text: string, attributes: Attributes = {}): HTMLOutputElement {
+  return el("output", { "aria-live": "off", ...attributes }, text);
+}
+
 /** A drop-down list. */
 export function choice(attributes: Attributes, options: readonly (readonly [value: string, text: string])[]): HTMLSelectElement {
   return el("select", attributes, ...options.map(([value, text]) => el("option", { value }, text)));

@@ -6,7 +6,8 @@ import { color, dark, onTheme } from "./theme.js";
 const GAP = 8, LABEL = 20; // pixels
 const COUNTS = [1, 4, 9, 16].map((n) => [String(n), n === 1 ? "1 agent" : `${n} agents`] as const);
 const ACTING = [["sampled", "sampled"], ["greedy", "greedy"]] as const;
-const RATES = [["5", "5 a second"], ["15", "15 a second"], ["30", "30 a second"], ["60", "60 a second"]] as const;
+const STILL = "0";
+const RATES = [[STILL, "paused"], ["5", "5 a second"], ["15", "15 a second"], ["30", "30 a second"], ["60", "60 a second"]] as const;
 
 /** Agents that play with the policy as it is now, drawn side by side. */
 export class Stage {
@@ -17,19 +18,21 @@ export class Stage {
   #rate = choice({ "aria-label": "How fast they are shown" }, RATES);
   #seen: Seen | null = null;
   #asked = false;
+  #shown = false; // since the last choice of what is to be seen
   #due = 0;
 
   constructor(readonly ask: (request: Request) => void) {
     this.#count.value = "4";
-    this.#rate.value = "30";
+    this.#rate.value = matchMedia("(prefers-reduced-motion: reduce)").matches ? STILL : "30";
     this.element = el("div", { class: "panel" }, this.#canvas, el("div", { class: "row options" }, this.#count, this.#acting, this.#rate));
     onTheme(() => this.#draw());
     new ResizeObserver(() => this.#draw()).observe(this.#canvas);
     const tick = (time: number) => {
       requestAnimationFrame(tick);
-      if (this.#asked || time < this.#due || !this.element.offsetParent) return;
+      const still = this.#rate.value === STILL;
+      if (this.#asked || time < this.#due || (still && this.#shown) || !this.element.offsetParent) return;
       this.#asked = true;
-      this.#due = Math.max(this.#due + 1000 / Number(this.#rate.value), time - 100);
+      this.#due = still ? time : Math.max(this.#due + 1000 / Number(this.#rate.value), time - 100);
       this.ask({ kind: "frame" });
     };
     requestAnimationFrame(tick);
@@ -37,12 +40,13 @@ export class Stage {
 
   /** A new run, or another choice of what is to be seen. */
   watch(): void {
-    this.#asked = false;
+    this.#asked = this.#shown = false;
     this.ask({ kind: "watch", numEnvs: Number(this.#count.value), stochastic: this.#acting.value === "sampled" });
   }
 
   show(seen: Seen): void {
     this.#asked = false;
+    this.#shown = true;
     this.#seen = seen;
     this.#draw();
   }

@@ -1,25 +1,29 @@
 import type { Settings } from "pufferlib-wasm";
-import type { Request, Speeds } from "../protocol.js";
-import { el, whole } from "./dom.js";
+import type { Request, Side, Speeds, Threads } from "../protocol.js";
+import { el, reading, whole } from "./dom.js";
 
-const SECONDS = 2; // of training for each module
-const NAMES = { simd: "128-bit vectors (SIMD)", scalar: "scalar" } as const;
+const SECONDS = 2; // of training for each
+const THREADS = 2;
 
-/** Both modules on the same settings: what vectors gain. */
+/** All modules on the same settings: what vectors gain, and threads where there can be some. */
 export class Versus {
   readonly element: HTMLElement;
-  #bars = { simd: new Bar(NAMES.simd), scalar: new Bar(NAMES.scalar) };
-  #told = el("p", { class: "told", "aria-live": "polite" }, "Trains the settings with both modules in turn and counts the steps; training pauses meanwhile.");
+  #bars: Partial<Record<Side, Bar>> = { simd: new Bar("128-bit vectors (SIMD)"), scalar: new Bar("scalar") };
+  #told = el("p", { class: "told", "aria-live": "polite" }, "Trains the settings with each in turn and counts the steps; training pauses meanwhile.");
   #button = el("button", { type: "button", onclick: () => this.#toggle() }, "Compare");
   #running = false;
+  #threads: number;
 
   /** @param settings of the run to be; null where they are not right */
   constructor(
     readonly ask: (request: Request) => void,
     readonly settings: () => Settings,
+    { most }: Threads,
   ) {
-    const { scalar, simd } = this.#bars;
-    this.element = el("div", { class: "panel versus" }, simd.element, scalar.element, el("div", { class: "row" }, this.#button), this.#told);
+    this.#threads = Math.min(THREADS, most);
+    if (this.#threads > 1) this.#bars = { threads: new Bar(`${this.#threads} threads with vectors`), ...this.#bars };
+    const bars = Object.values(this.#bars).map(({ element }) => element);
+    this.element = el("div", { class: "panel versus" }, ...bars, el("div", { class: "row" }, this.#button), this.#told);
   }
 
   /** Where the browser lacks vectors there is nothing to compare. */
@@ -34,30 +38,32 @@ export class Versus {
 
   show(speeds: Speeds, over: boolean): void {
     if (!this.#running) return;
-    const most = Math.max(speeds.simd, speeds.scalar);
-    for (const kind of ["simd", "scalar"] as const) this.#bars[kind].show(speeds[kind], most);
+    const most = Math.max(...Object.values(speeds));
+    for (const [side, speed] of Object.entries(speeds)) this.#bars[side as Side]?.show(speed, most);
     if (!over) return;
     this.#set(false);
-    this.#told.textContent = `Vectors train ${(speeds.simd / speeds.scalar).toFixed(2)} times as fast here.`;
+    const { scalar = NaN, simd = NaN, threads } = speeds, times = (a: number, b: number) => (a / b).toFixed(2);
+    const more = threads === undefined ? "" : `, and ${this.#threads} threads ${times(threads, simd)} times as fast as one`;
+    this.#told.textContent = `Vectors train ${times(simd, scalar)} times as fast here${more}.`;
   }
 
   #toggle(): void {
     if (this.#running) this.ask({ kind: "stop comparing" });
-    else this.ask({ kind: "compare", settings: this.settings(), seconds: SECONDS });
+    else this.ask({ kind: "compare", settings: this.settings(), threads: this.#threads, seconds: SECONDS });
     this.#set(!this.#running);
   }
 
   #set(running: boolean): void {
     this.#running = running;
     this.#button.textContent = running ? "Stop" : "Compare again";
-    if (running) this.#told.textContent = "Both train in turn …";
+    if (running) this.#told.textContent = "They train in turn …";
   }
 }
 
 class Bar {
   readonly element: HTMLElement;
   #fill = el("div", { class: "fill" });
-  #number = el("output", {}, "–");
+  #number = reading("–");
 
   constructor(name: string) {
     this.element = el("div", { class: "bar" }, el("div", { class: "row" }, el("span", {}, name), this.#number), el("div", { class: "track" }, this.#fill));
