@@ -109,12 +109,12 @@ def browser(chromium: tuple[BrowserType, dict[str, Any]]) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page on a device; a test fails by whatever the consoles of its pages complain of."""
+def opened(site: str, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens the page on a device; a test fails by whatever the consoles of its pages complain of."""
     complaints: list[str] = []
     contexts = []
 
-    def open_page(address: str, device: str = "desktop", *, without: str | None = None, **more: Any) -> Page:
+    def open_page(device: str = "desktop", *, at: str = site, without: str | None = None, **more: Any) -> Page:
         context = browser.new_context(**DEVICES[device], **more)
         contexts.append(context)
         if without is not None:  # a file that the engine cannot compile
@@ -124,7 +124,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
+        page.goto(at)
         page.wait_for_selector(":is([data-state=ready], [data-state=playing])")
         return page
 
@@ -132,12 +132,6 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture
-def opened(site: str, visit: Callable[..., Page]) -> Callable[..., Page]:
-    """Opens the playground."""
-    return functools.partial(visit, site)
 
 
 @pytest.fixture

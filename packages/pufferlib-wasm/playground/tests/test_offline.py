@@ -46,9 +46,9 @@ def step(page, total):
     expect(page.locator(STEPS)).to_have_text(f"{total:,}")
 
 
-def test_the_page_works_without_a_network(visit, serve, folder):
+def test_the_page_works_without_a_network(opened, serve, folder):
     server = serve(folder)
-    page = visit(server.address + "play/")
+    page = opened(at=server.address + "play/")
     page.wait_for_function(CONTROLLED)
     server.stop()
     page.reload()
@@ -62,9 +62,9 @@ def test_the_page_works_without_a_network(visit, serve, folder):
     page.wait_for_selector("[data-state=ready]")
 
 
-def test_a_new_version_waits_for_a_person(visit, serve, folder):
+def test_a_new_version_waits_for_a_person(opened, serve, folder):
     server = serve(folder)
-    page = visit(server.address + "play/")
+    page = opened(at=server.address + "play/")
     page.wait_for_function(CONTROLLED)
     (first,) = page.evaluate(CACHES)
     page.select_option("#env", "mountain_car")  # a long run
@@ -104,9 +104,9 @@ def test_a_new_version_waits_for_a_person(visit, serve, folder):
     assert page.title().startswith("second")
 
 
-def test_half_a_version_is_not_kept(visit, serve, folder):
+def test_half_a_version_is_not_kept(opened, serve, folder):
     server = serve(folder)
-    page = visit(server.address + "play/")
+    page = opened(at=server.address + "play/")
     page.wait_for_function(CONTROLLED)
     renew(folder, "second")
     (folder / "play/puffer.wasm").write_bytes(b"of another build")
@@ -126,9 +126,9 @@ def test_half_a_version_is_not_kept(visit, serve, folder):
     step(page, 2048)
 
 
-def test_it_leaves_an_address_at_which_something_else_is(visit, serve, folder, tmp_path):
+def test_it_leaves_an_address_at_which_something_else_is(opened, serve, folder, tmp_path):
     server = serve(folder)
-    page = visit(server.address + "play/")
+    page = opened(at=server.address + "play/")
     page.wait_for_function(CONTROLLED)
     (tmp_path / "else/play").mkdir(parents=True)
     (tmp_path / "else/play/index.html").write_text("<title>else</title><link rel=icon href=data:,>")
@@ -137,11 +137,11 @@ def test_it_leaves_an_address_at_which_something_else_is(visit, serve, folder, t
     page.wait_for_function("document.title === 'else'")
 
 
-def test_other_pages_of_its_folder_are_left_alone(visit, serve, folder):
+def test_other_pages_of_its_folder_are_left_alone(opened, serve, folder):
     (folder / "play/export").mkdir()
     (folder / "play/export/index.html").write_text("<title>exported</title><link rel=icon href=data:,>")
     server = serve(folder)
-    page = visit(server.address + "play/")
+    page = opened(at=server.address + "play/")
     page.wait_for_function(CONTROLLED)
     page.goto(server.address + "play/export/")
     assert page.title() == "exported"
@@ -176,8 +176,8 @@ def test_the_manifest_is_one_that_can_be_installed(chromium, site, tmp_path):
     context.close()
 
 
-def test_an_address_that_is_not_secure(visit, serve):
+def test_an_address_that_is_not_secure(opened, serve):
     """There the browser has neither service workers nor shared memory, and the page trains all the same."""
-    page = visit(serve(isolated=False).address.replace("127.0.0.1", "puffer.test"))
+    page = opened(at=serve(isolated=False).address.replace("127.0.0.1", "puffer.test"))
     assert page.evaluate("[isSecureContext, 'serviceWorker' in navigator]") == [False, False]
     step(page, 2048)

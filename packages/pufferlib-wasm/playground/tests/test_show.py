@@ -82,9 +82,9 @@ def drawn(page):
 
 
 @pytest.mark.parametrize(("device", "theme"), [("desktop", "light"), ("phone", "dark")])
-def test_the_policy_plays(visit, served, device, theme):
+def test_the_policy_plays(opened, served, device, theme):
     """Pictures lie in build/playground for those who look."""
-    page = visit(served, device, color_scheme=theme)
+    page = opened(device, at=served, color_scheme=theme)
     assert page.title() == "cartpole, played by a policy"
     expect(page.get_by_text("A policy that PPO has trained for 20,480 steps plays.")).to_be_visible()
     before = drawn(page)
@@ -105,8 +105,8 @@ def test_the_policy_plays(visit, served, device, theme):
     assert page.evaluate("navigator.serviceWorker?.getRegistrations().then(all => all.length)") == 0
 
 
-def test_a_visitor_plays(visit, served):
-    page = visit(served)
+def test_a_visitor_plays(opened, served):
+    page = opened(at=served)
     page.get_by_role("tab", name="You play").click()
     page.locator("canvas.stage:visible").focus()
     for _ in range(12):  # the pole falls
@@ -116,8 +116,8 @@ def test_a_visitor_plays(visit, served):
     expect(page.get_by_text("It waits for you: each key is one step.")).to_be_visible()
 
 
-def test_an_engine_without_vectors(visit, served):
-    page = visit(served, without="puffer.wasm")
+def test_an_engine_without_vectors(opened, served):
+    page = opened(at=served, without="puffer.wasm")
     before = drawn(page)
     page.wait_for_timeout(300)
     assert drawn(page) != before

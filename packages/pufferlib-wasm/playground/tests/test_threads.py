@@ -70,8 +70,8 @@ def test_threads_change_no_bit_and_end_with_their_run(page, tmp_path):
     expect_crew(page, 1)
 
 
-def test_one_thread_and_why(visit, serve):
-    page = visit(serve(isolated=False).address)
+def test_one_thread_and_why(opened, serve):
+    page = opened(at=serve(isolated=False).address)
     assert not page.evaluate("crossOriginIsolated")
     expect(page.locator("#threads")).to_contain_text(
         "One thread: memory cannot be shared because the page is not cross-origin isolated"

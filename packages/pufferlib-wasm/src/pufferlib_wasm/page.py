@@ -60,7 +60,6 @@ def build_site(sources: Path, out: Path) -> None:
         BuildError: if a module does not compile.
         MissingExtra: if the compiler of the modules is not installed.
     """
-    out = out.absolute()  # npm works in another folder
     installed, lock = sources / "node_modules/.package-lock.json", sources / "package-lock.json"
     if _newest([installed]) < _newest([lock]):
         _npm("ci", "--no-audit", "--no-fund", cwd=sources)
@@ -70,7 +69,8 @@ def build_site(sources: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=out.parent) as name:
         made = Path(name) / "site"
-        _npm("run", "build", "--", "--outDir", str(made), "--emptyOutDir", "--logLevel", "error", cwd=sources)
+        beside = os.path.relpath(made, sources)  # npm works there
+        _npm("run", "build", "--", "--outDir", beside, "--emptyOutDir", "--logLevel", "error", cwd=sources)
         (made / LICENCES).write_text(_licences(sources))
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)

@@ -12,6 +12,7 @@ globalThis.fetch = async (address) => {
   if (module === "scalar" && name === "puffer.wasm") return new Response(broken);
   return readFile(`${folder}/${name}`).then((bytes) => new Response(bytes), () => new Response(null, { status: 404, statusText: "Not Found" }));
 };
+globalThis.navigator ??= { hardwareConcurrency: 1 }; // which node has from 21 on
 globalThis.self = { postMessage: (told) => heard(told) };
 await import(pathToFileURL(script));
 

@@ -40,7 +40,7 @@ def export_web(checkpoint: str | Path, out: str | Path, *, force: bool = False) 
     check_free(out, force)
     shown = Shown(checkpoint)
     where = site()
-    with published(out) as (folder, work):
+    with published(out, force) as (folder, work):
         _write(folder, where, shown)
         (script,) = [path for path in folder.glob("assets/*.js") if WORKER.fullmatch(path.relative_to(folder).as_posix())]
         report = {

@@ -11,6 +11,8 @@ from pathlib import Path
 from pufferlib_core.checkpoint.files import TEMPORARY
 from pufferlib_core.errors import RunError
 
+MARKS = ("src/policy.*", "checkpoint/manifest.json")  # what exported folders hold: as a program, as a page
+
 
 def check_free(out: Path, force: bool) -> None:
     """Refuses a place that cannot be taken: before any work is done.
@@ -20,9 +22,10 @@ def check_free(out: Path, force: bool) -> None:
     """
     if out.exists() and not force:
         raise RunError(f"{out} exists and is not overwritten: choose another name, or --force")
-    if out.exists() and not ((out / "report.json").is_file() and any((out / "src").glob("policy.*"))):
+    if out.exists() and not ((out / "report.json").is_file() and any(True for mark in MARKS for _ in out.glob(mark))):
         raise RunError(
-            f"{out} is not an exported policy (it has no report.json, or no src/policy.*), so --force does not replace it"
+            f"{out} is not an exported policy (it has no report.json, or none of {', '.join(MARKS)}), so --force does not "
+            "replace it"
         )
     if not out.absolute().parent.is_dir():
         raise RunError(f"{out.absolute().parent}: there is no such folder")

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from pufferlib_core.checkpoint.publish import write
 from pufferlib_core.errors import RunError
 from pufferlib_core.native import Array
 
@@ -14,7 +15,6 @@ from pufferlib_embedded.emit import array
 from pufferlib_embedded.export import filled, texts
 from pufferlib_embedded.golden import golden
 from pufferlib_embedded.model import Model
-from pufferlib_embedded.publish import write
 from pufferlib_embedded.targets import TARGETS, Build, run
 from pufferlib_embedded.verify.choices import act
 
