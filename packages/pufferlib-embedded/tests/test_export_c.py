@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pufferlib_core import evaluate, load_checkpoint, save_checkpoint, train
 from pufferlib_core.backends import get_backend
+from pufferlib_core.checkpoint import publish
 from pufferlib_core.errors import CheckpointError, ConfigError, RunError, UnknownName
 from pufferlib_core.native import ffi, lib
 from pufferlib_core.spaces import Dict
-from pufferlib_embedded import closed_loop, publish, targets
+from pufferlib_embedded import closed_loop, targets
 from pufferlib_embedded import export as exporting
 from pufferlib_embedded.export import export
 from pufferlib_embedded.model import Model
