@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 
 HELP = "open the page in which policies are trained, watched and played, served from this machine"
@@ -27,6 +28,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from pufferlib_wasm.serve import Server
 
     port = _port(args.port)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # also where a shell started this in the background, which ignores it
     with Server(files(site()), args.host, port) as server:
         print(json.dumps({"url": server.url}) if args.json else f"{server.url}  (Ctrl-C ends it)", flush=True)
         if not args.json and not args.no_open and _has_screen():
