@@ -38,8 +38,11 @@ async function go(visitor: string): Promise<void> {
   const found = await fetch(scope.location.href, { method: "HEAD", cache: "no-store" }).catch(() => null); // null: no network
   if (found?.status !== 404) return;
   await scope.registration.unregister();
-  const client = await scope.clients.get(visitor);
-  if (client instanceof WindowClient) await client.navigate(client.url);
+  for (let tries = 0; tries < 50; tries++) { // the page may not be there yet
+    const client = await scope.clients.get(visitor);
+    if (client instanceof WindowClient) return void (await client.navigate(client.url).catch(() => null)); // else with the next visit
+    await new Promise((done) => setTimeout(done, 100));
+  }
 }
 
 /** A person wants this version: it begins if no other page would lose its files. Answers with how many there are. */
