@@ -135,7 +135,7 @@ def test_it_leaves_an_address_at_which_something_else_is(opened, serve, folder, 
     server.folder = tmp_path / "else"
     page.reload()
     page.wait_for_function("navigator.serviceWorker.getRegistration().then((registration) => !registration)")
-    page.goto(page.url)  # the worker may have shown it already, if the page was there in time
+    page.reload()  # the worker may have shown it already, if the page was there in time
     page.wait_for_function("document.title === 'else'")
 
 
