@@ -199,7 +199,7 @@ def test_what_is_lost_is_little_and_does_not_grow(kind, model, checkpoint):
     assert made.findings["held_out"]["kl_mean"] <= 1e-3
     if not made.carry:
         return
-    env = dataclasses.replace(model8.environment(made.checkpoint, made.spec), max_episode_steps=0)
+    env = dataclasses.replace(model8.environment(made.checkpoint, made.spec, instead=""), max_episode_steps=0)
     long = rollout(made.checkpoint, env, made.spec, rows=16 * 400, seed=9)
     assert not long.ended.any()
     floats = super(Model8, made).reference()
@@ -215,7 +215,7 @@ def test_an_entry_covers_what_was_seen(model):
     made = model("clipped")
     program, seen = (
         made.program,
-        rollout(made.checkpoint, model8.environment(made.checkpoint, made.spec), made.spec, rows=200, seed=0).rows,
+        rollout(made.checkpoint, model8.environment(made.checkpoint, made.spec, instead=""), made.spec, rows=200, seed=0).rows,
     )
     entered = integer.entered(program, seen)
     assert entered.min(axis=0).tolist() == [-127] * 5
@@ -274,18 +274,20 @@ def test_refusals(checkpoint, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="--calibration-steps 0 must be at least 1"):
         export(path, tmp_path / "out", precision="int8", calibration_steps=0)
     made = Model8(path, 16)
-    env = model8.environment(made.checkpoint, made.spec)
+    env = model8.environment(made.checkpoint, made.spec, instead="")
     monkeypatch.setattr(
         "pufferlib_embedded.rollouts.trained_env", lambda *args: dataclasses.replace(env, obs_space=env.action_space)
     )
-    with pytest.raises(ConfigError, match="not those of the policy any more"):
+    with pytest.raises(ConfigError, match="has other spaces now than when"):
         export8(path, tmp_path / "out")
     monkeypatch.undo()
     monkeypatch.delattr("wander.NUMBERS")
     from pufferlib_core.vector import registry
 
     registry._registered.cache_clear()
-    with pytest.raises(ConfigError, match=r"wander:NUMBERS cannot be made here: .* has no 'NUMBERS'"):
+    with pytest.raises(
+        ConfigError, match=r"wander:NUMBERS, where the policy was trained, cannot be made here: .* has no 'NUMBERS'"
+    ):
         export8(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

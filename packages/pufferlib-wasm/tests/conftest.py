@@ -77,3 +77,24 @@ def gap():
         return max(float(np.abs(a[name] - b[name]).max() / max(1.0, np.abs(b[name]).max())) for name in a)
 
     return measure
+
+
+@pytest.fixture
+def in_turn(node, cpython, same, tmp_path):
+    """Trains half here and half there, both ways, which must be the run in one piece.
+
+    Returns:
+        The checkpoint of CPython's half, and what train.mjs prints of the other one.
+    """
+
+    def check(module: Path, updates: int, rows: int, settings: dict) -> tuple[Path, dict]:
+        told = node(module, updates, None, tmp_path / "half", settings)
+        whole = cpython(settings, checkpoint_every=updates * rows)
+        theirs = whole.with_name(f"{updates * rows:012d}")
+        same(tmp_path / "half", theirs)
+        node(module, updates, theirs, tmp_path / "whole", settings)
+        same(tmp_path / "whole", whole)
+        same(cpython(resume=tmp_path / "half"), whole)
+        return theirs, told
+
+    return check

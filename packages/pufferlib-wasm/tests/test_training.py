@@ -106,19 +106,11 @@ CASES = {  # of which each ends after four updates
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_other_policies_and_settings_too(built, node, cpython, same, tmp_path, case):
-    """All at once, and half here, half there, both ways."""
+def test_other_policies_and_settings_too(built, in_turn, case):
     settings = {"seed": 7} | CASES[case]
     rows = 8 * settings["ppo"]["horizon"]
     settings["train"] = {"num_envs": 8, "timesteps": 4 * rows, "stop_return": None}
-    module = built / "puffer-scalar.wasm"
-    told = node(module, 2, None, tmp_path / "half", settings)
-    whole = cpython(settings, checkpoint_every=2 * rows)
-    theirs = whole.with_name(f"{2 * rows:012d}")
-    same(tmp_path / "half", theirs)
-    node(module, 2, theirs, tmp_path / "whole", settings)
-    same(tmp_path / "whole", whole)
-    same(cpython(resume=tmp_path / "half"), whole)
+    _, told = in_turn(built / "puffer-scalar.wasm", 2, rows, settings)
     assert told["steps"] == 2 * rows
 
 

@@ -23,7 +23,15 @@ if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
         f"pufferlib_core {pufferlib_core.__version__} found a C core of version {lib.puf_version()}: reinstall the package"
     )
 
-_CTYPES = {"f4": "float[]", "i4": "int32_t[]", "u4": "uint32_t[]", "u1": "uint8_t[]", "i8": "int64_t[]", "V": "char[]"}
+_CTYPES = {
+    "f4": "float[]",
+    "i4": "int32_t[]",
+    "u4": "uint32_t[]",
+    "u1": "uint8_t[]",
+    "i8": "int64_t[]",
+    "V": "char[]",
+    "?": "uint8_t[]",
+}
 _CODES = {np.dtype(code).num: ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
 
 _from_buffer = ffi.from_buffer
@@ -132,15 +140,14 @@ _F4, _U1, _BOOL = np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 def _flags(array: Array, name: str, shape: tuple[int, ...]) -> Any:
-    if isinstance(array, np.ndarray) and array.dtype == _BOOL:
-        array = array.view(np.uint8)
-    return pointer(array, name, _U1, shape)
+    return pointer(array, name, _BOOL if getattr(array, "dtype", None) is _BOOL else _U1, shape)
 
 
 def _time_major(array: Array, where: str) -> tuple[int, int]:
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or 0 in array.shape:
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.size == 0:
         raise ShapeError(f"{where}: reward must be a (T, N) array with T, N >= 1, got {np.shape(array)}")
-    return array.shape[0], array.shape[1]
+    t, n = array.shape
+    return t, n
 
 
 def gae(

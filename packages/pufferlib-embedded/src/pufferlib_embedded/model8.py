@@ -72,7 +72,8 @@ class Model8(Model):
         if calibration_steps < 1:
             raise ConfigError(f"--calibration-steps {calibration_steps} must be at least 1")
         super().__init__(checkpoint)
-        env = environment(self.checkpoint, self.spec)
+        instead = "int8 finds the ranges of its numbers there, --precision float32 does without"
+        env = environment(self.checkpoint, self.spec, instead=instead)
         seen = rollout(self.checkpoint, env, self.spec, rows=calibration_steps, seed=CALIBRATED)
         self.program = quantize(self, seen.rows, seen.cell)
         held_out = rollout(self.checkpoint, env, self.spec, rows=calibration_steps, seed=HELD_OUT)

@@ -39,30 +39,24 @@ class Rollout(NamedTuple):
         return self.obs[self.valid]
 
 
-def environment(checkpoint: Checkpoint, policy: PolicySpec) -> EnvSpec:
+def environment(checkpoint: Checkpoint, policy: PolicySpec, *, instead: str) -> EnvSpec:
     """That of a checkpoint, with its settings.
 
     Raises:
-        ConfigError: if it cannot be made here, or has other spaces than the policy.
+        ConfigError: if it cannot be made here, or has other spaces than the policy; it ends with what to do `instead`.
     """
     name = str(checkpoint.manifest["env"])
     try:
         env = trained_env(name, checkpoint)
     except PufferError as error:
-        raise ConfigError(
-            f"export c --precision int8 sees the ranges of its numbers where the policy was trained, and {name} cannot be made "
-            f"here: {error}"
-        ) from error
+        raise ConfigError(f"{name}, where the policy was trained, cannot be made here: {error}; {instead}") from error
     if fingerprint(*env.spaces) != policy.space_fingerprint:
-        raise ConfigError(
-            f"export c --precision int8: the spaces of {name} are not those of the policy any more, so its numbers cannot be "
-            "calibrated there: take the version that it was trained in, or --precision float32"
-        )
+        raise ConfigError(f"{name} has other spaces now than when the policy was trained: {instead}")
     return env
 
 
-def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int, seed: int) -> Rollout:
-    """At least `rows` rows of the policy as floats; it samples its actions, and so sees more than the most likely ones lead to.
+def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int, seed: int, greedy: bool = False) -> Rollout:
+    """At least `rows` rows of the policy as floats, on which somebody acted.
 
     Args:
         checkpoint: of the policy.
@@ -70,6 +64,7 @@ def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int
         spec: the policy.
         rows: of all environments together.
         seed: of environments and noise.
+        greedy: take the most likely actions; sampled ones lead to more states.
     """
     num_envs = max(1, ENVS // env.agents)
     vec = vectorize(env, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)
@@ -78,13 +73,14 @@ def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int
     own = spec.carry // (2 if spec.config.separate else 1)
     try:
         step = vec.reset()
-        player = Player(policy_of(checkpoint), vec, seed=seed, greedy=False)
-        for _ in range(-(-rows // vec.rows)):
+        player = Player(policy_of(checkpoint), vec, seed=seed, greedy=greedy)
+        while rows > 0:
             seen = step.obs
             plain = seen.dtype == spec.tree.feature_dtype and seen.shape[1:] == (spec.tree.width,)
             obs.append(seen.copy() if plain else spec.tree.features(seen).copy())
             step = player.step(step)
             valid.append(step.valid != 0)
+            rows -= int(valid[-1].sum())
             ended.append((step.terminated | step.truncated) != 0)
             if player.carry is not None and own > first:
                 cell = max(cell, float(np.abs(player.carry[:, first:own]).max()))

@@ -56,7 +56,8 @@ PUF_INLINE vf gae_vector(const puf_returns_args *a, int64_t k, int32_t lanes, vf
 }
 
 /* `vecs` vectors of columns, whose advantages of the later row stay in registers; the last holds `rest` columns. */
-PUF_INLINE void gae_columns(const puf_returns_args *a, int32_t first, int vecs, int32_t rest) {
+PUF_INLINE void gae_columns(const puf_returns_args *args, int32_t first, int vecs, int32_t rest) {
+    const puf_returns_args own = *args, *a = &own; /* which no store can change: its pointers stay in registers, too */
     const vf gamma = vset(a->gamma), decay = vset(a->gamma * a->lam);
     vf later[4];
     for (int v = 0; v < vecs; v++) { later[v] = vset(0.0f); }

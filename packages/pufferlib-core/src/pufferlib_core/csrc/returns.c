@@ -1,6 +1,7 @@
 #include "puffer/returns.h"
 
 #include "kernels.h"
+#include "puffer/cpu.h"
 
 enum { COLUMNS = 4096 }; /* columns of one task: whole pages of the float planes, whole cache lines of the flags */
 
@@ -26,9 +27,16 @@ static int start(const puf_exec *exec, const returns_job *job) {
     return PUF_OK;
 }
 
+/* Kernels for n columns. Eight fill a vector of AVX2; a wider one, half of it masked, crosses cache lines, and its loads meet
+ * the stores of the row before: a third more time for the same bits. */
+static const puf_kernels *kernels_for(int isa, int32_t n) {
+    const puf_kernels *kernels = puf_kernels_get(isa), *narrow = puf_kernels_get(PUF_ISA_AVX2);
+    return isa == PUF_ISA_AVX512 && n == 8 && kernels != NULL && narrow != NULL ? narrow : kernels;
+}
+
 int puf_gae(int isa, const puf_exec *exec, float *adv, const float *reward, const float *value, const float *next_value,
             const uint8_t *terminated, const uint8_t *truncated, int32_t t_len, int32_t n, float gamma, float lam) {
-    const puf_kernels *kernels = puf_kernels_get(isa);
+    const puf_kernels *kernels = kernels_for(isa, n);
     if (kernels == NULL || value == NULL) { return PUF_EINVAL; }
     const returns_job job = {{.adv = adv, .reward = reward, .value = value, .next_value = next_value,
                               .terminated = terminated, .truncated = truncated, .t_len = t_len, .n = n, .gamma = gamma,

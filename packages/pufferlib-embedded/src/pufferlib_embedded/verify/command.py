@@ -117,15 +117,16 @@ def _observations(args: argparse.Namespace, model: Any) -> Any:
     """Those of a file, or of a rollout."""
     from pufferlib_core.errors import ConfigError
 
+    from pufferlib_embedded.rollouts import environment, rollout
     from pufferlib_embedded.verify.boxes import read_file
-    from pufferlib_embedded.verify.rollout import rollout
 
     if args.observations is not None:
         return read_file(model, args.observations)
     states, seed = _number(args.states or "100", "--states", int), _number(args.seed or "0", "--seed", int)
     if states < 1:
         raise ConfigError(f"--states {states} must be at least 1")
-    return rollout(args.checkpoint, states, seed)
+    env = environment(model.checkpoint, model.spec, instead="give observations with --observations FILE.npy")
+    return rollout(model.checkpoint, env, model.spec, rows=states, seed=seed, greedy=True).rows[:states]
 
 
 def _check_belongs(args: argparse.Namespace, box: bool) -> None:

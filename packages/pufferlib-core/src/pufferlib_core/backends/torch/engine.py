@@ -75,7 +75,7 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
-def pieces(spec: PolicySpec, minibatch: int) -> int:
+def pieces_for(spec: PolicySpec, minibatch: int) -> int:
     """Into how many parts a minibatch is best cut on a processor: what a dense layer gives then stays in the cache.
 
     Elsewhere the work is in convolutions or steps of a memory, for which whole minibatches are better.
@@ -109,7 +109,7 @@ class TorchEngine:
         # What a gradient step takes: rows, or with a memory the sequences of whole environments.
         self._units, self._each = (num_envs, config.horizon) if spec.carry else (config.horizon * num_envs, 1)
         plain = self.device.type == "cpu" and options.precision == "float32"
-        self._pieces = options.accumulate or (pieces(spec, config.minibatch) if plain else 1)
+        self._pieces = options.accumulate or (pieces_for(spec, config.minibatch) if plain else 1)
         if self._pieces > config.minibatch // self._each:
             raise ConfigError(
                 f"torch.accumulate={self._pieces} must be at most {config.minibatch // self._each}, the "
