@@ -421,7 +421,7 @@ def test_the_command(tmp_path, capsys):
     assert f"{file.stat().st_size:,} bytes, opset 17, cartpole\nreads obs; gives action, logits, value\n" in told
     assert main(arguments) == 1
     captured = capsys.readouterr()
-    assert captured.err == f"puffer export: {file} exists and is not overwritten: choose another name, or --force\n"
+    assert captured.err == f"puffer export onnx: {file} exists and is not overwritten: choose another name, or --force\n"
     assert main([*arguments, "--force", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["compared_with"] == "native"
     play = ["eval", "cartpole", "--episodes", "4", "--json", "--checkpoint"]

@@ -76,6 +76,7 @@ def _command(commands: Commands, name: str, help: str, epilog: str = "") -> argp
         help="print one JSON object on standard output, and nothing else",
     )
     sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    sub.set_defaults(prog=sub.prog)  # with which messages begin
     return sub
 
 
@@ -189,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed help, or the mistake
         return stop.code if isinstance(stop.code, int) else 2
     if args.command not in ("train", "eval") and rest:
-        print(f"puffer {args.command}: unknown argument {rest[0]}; see puffer {args.command} --help", file=sys.stderr)
+        print(f"{args.prog}: unknown argument {rest[0]}; see {args.prog} --help", file=sys.stderr)
         return 2
     return _run(args, rest)
 
@@ -227,10 +228,10 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     except PufferError as error:
         if args.debug:
             raise
-        print("\n  ".join([f"puffer {args.command}: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        print("\n  ".join([f"{args.prog}: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2 if isinstance(error, (ConfigError, UnknownName)) else 1
     except KeyboardInterrupt:
-        print(f"puffer {args.command}: interrupted", file=sys.stderr)
+        print(f"{args.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has left; the interpreter must not complain about it on exit either.
