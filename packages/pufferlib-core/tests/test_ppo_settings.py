@@ -5,13 +5,17 @@ import json
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
-from pufferlib_core import train
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pufferlib_core import native, train
 from pufferlib_core.algorithms.ppo import PPOConfig, adapted, appraised, check_config, coefficients, divergence, minibatches
 from pufferlib_core.collect import outputs
-from pufferlib_core.errors import ConfigError
+from pufferlib_core.errors import ConfigError, NativeError
 from pufferlib_core.ops.distributions import kl
-from pufferlib_core.ops.priorities import draw, importance, probabilities
+from pufferlib_core.ops.priorities import importance, probabilities
 from pufferlib_core.policies import PolicyConfig
+from pufferlib_core.seeding import STREAM_PRIORITY
 from pufferlib_core.testing.trials import CASES, N, Oracle, T, Trial, make_rows
 
 
@@ -94,8 +98,57 @@ def test_chances_and_corrections_by_hand():
     np.testing.assert_allclose(importance(np.array([0.2, 0.8]), 1.0), [2.5, 0.625])
     np.testing.assert_allclose(importance(np.array([0.2, 0.8]), 0.0), [1.0, 1.0])
     assert set(probabilities(advantage[:, :2], valid[:, :2], 0.0)) == {0.5}
-    counts = np.bincount(draw(np.array([0.2, 0.8]), 10_000, np.random.default_rng(0)))
-    assert counts[1] / 10_000 == pytest.approx(0.8, abs=0.02)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    advantage=arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-1e6, 1e6, width=32)),
+    alpha=st.floats(2**-5, 3, width=32), beta=st.floats(0, 1, width=32), data=st.data(),
+)  # fmt: skip
+def test_the_core_weighs_and_draws_as_the_formulas_say(advantage, alpha, beta, data):
+    """Each draw is the first environment whose sum of chances is above a number of the core's stream."""
+    t, n = advantage.shape
+    valid = data.draw(arrays(np.uint8, (t, n), elements=st.integers(0, 1)))
+    seed, update = data.draw(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**40)))
+    drawn = {"alpha": alpha, "beta": beta, "epochs": 3, "minibatch": t, "seed": seed, "update": update}
+    order, weights = native.prioritized(advantage, valid, memory=True, **drawn)
+    chances = probabilities(advantage, valid, alpha)
+    np.testing.assert_allclose(weights, np.broadcast_to(importance(chances, beta), (t, n)), rtol=2e-4)
+    words = np.empty((3 * n, 2), np.uint32)
+    buffer, stream = native.ffi.from_buffer("uint32_t[]", words), STREAM_PRIORITY + (update >> 32)
+    native.check(native.lib.puf_rng_fill(seed, stream, (update & 0xFFFFFFFF) << 32, buffer, 3 * n), "draws")
+    x = ((words[:, 0] >> 5) * 2.0**26 + (words[:, 1] >> 6)) / 2.0**53
+    sums = np.concatenate([[0.0], np.cumsum(chances)])
+    assert order.shape == (3, n)
+    assert (sums[order.ravel()] <= x + 1e-4).all()
+    assert (x <= sums[order.ravel() + 1] + 1e-4).all()
+    rows, same = native.prioritized(advantage, valid, memory=False, **drawn)
+    assert np.array_equal(same, weights)
+    assert np.array_equal(rows.reshape(3 * n, t), order.reshape(-1, 1) + n * np.arange(t))
+
+
+def test_priorities_that_are_not_finite_numbers_draw_all_the_same():
+    """The loss will refuse them; and powers beyond all floats are still proportions."""
+    valid = np.ones((2, 3), np.uint8)
+    drawn = {"beta": 1.0, "epochs": 200, "minibatch": 2, "memory": True, "seed": 1, "update": 0}
+    order, _ = native.prioritized(np.array([[1, np.nan, 2], [1, 1, np.inf]], np.float32), valid, alpha=0.5, **drawn)
+    assert set(order.ravel()) == {1, 2}
+    order, weights = native.prioritized(np.array([[1e30, 2e30, 0]] * 2, np.float32), valid, alpha=2.0, **drawn)
+    counts = np.bincount(order.ravel(), minlength=3)
+    assert counts[:2] / counts.sum() == pytest.approx([0.2, 0.8], abs=0.05)
+    assert weights[:, :2] == pytest.approx(np.array([[5 / 3, 5 / 12]] * 2), rel=1e-4)
+    assert counts[2] == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 0.0}, {"alpha": np.nan}, {"beta": np.inf}, {"epochs": 0}, {"minibatch": 3}, {"minibatch": 8}]
+)
+def test_sizes_and_powers_of_priorities_that_are_refused(wrong):
+    legal = {"alpha": 1.0, "beta": 1.0, "epochs": 1, "minibatch": 2, "memory": False, "seed": 0, "update": 0}
+    plane, valid = np.ones((2, 3), np.float32), np.ones((2, 3), np.uint8)
+    assert native.prioritized(plane, valid, **legal)[0].shape == (1, 6)
+    with pytest.raises(NativeError, match="prioritized"):
+        native.prioritized(plane, valid, **legal | wrong)
 
 
 @pytest.mark.parametrize("memory", [False, True])

@@ -40,7 +40,7 @@ Array = npt.NDArray[Any]
 
 __all__ = [
     "Array", "Pool", "check", "default_threads", "ffi", "gae", "isa", "isa_names", "lib", "memory", "minibatches", "pointer",
-    "vtrace",
+    "prioritized", "vtrace",
 ]  # fmt: skip
 
 
@@ -213,6 +213,42 @@ def minibatches(rows: int, size: int, *, seed: int, update: int, epoch: int = 0)
     status = lib.puf_minibatch_order(seed, update, epoch, rows, size, ffi.from_buffer("int32_t[]", order))
     check(status, f"minibatches of {size} from {rows} rows")
     return order.reshape(-1, size)
+
+
+def prioritized(
+    advantage: Array, valid: Array, *, alpha: float, beta: float, epochs: int, minibatch: int, memory: bool, seed: int,
+    update: int,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Minibatches of environments that are drawn by priority, with replacement; see `ops.priorities`.
+
+    Args:
+        advantage: float32 (T, N).
+        valid: uint8 (T, N).
+        alpha: power of the advantages, above 0.
+        beta: how far `importance` corrects for the draw, in [0, 1].
+        epochs: in each of which N environments are drawn.
+        minibatch: rows; a multiple of T that divides T * N.
+        memory: whether minibatches take environments instead of rows.
+        seed: of the stream of the draws.
+        update: its number, likewise.
+
+    Returns:
+        order, int32 (epochs, T * N), or (epochs, N) with a memory; and importance, float32 (T, N).
+
+    Raises:
+        ShapeError: if an array has the wrong shape, dtype or layout.
+        NativeError: if the sizes do not fit each other.
+    """
+    t, n = shape = _time_major(advantage, "prioritized")
+    order = np.empty((epochs, n if memory else t * n), np.int32)
+    importance, below = np.empty(shape, np.float32), np.empty(n)
+    config = ffi.new("puf_priorities *", [t, n, epochs, minibatch, memory, alpha, beta])
+    status = lib.puf_prioritize(
+        config, pointer(advantage, "prioritized: advantage", _F4, shape), _flags(valid, "prioritized: valid", shape), seed,
+        update, ffi.from_buffer("double[]", below), ffi.from_buffer("float[]", importance), ffi.from_buffer("int32_t[]", order),
+    )  # fmt: skip
+    check(status, "prioritized")
+    return order, importance
 
 
 def vtrace(

@@ -14,7 +14,7 @@ STREAM_SHUFFLE = 2 << 48  # + high word of the update
 STREAM_ACTION = 3 << 48  # + component of the action
 STREAM_EVAL_ENV = 4 << 48  # + index of the environment
 STREAM_SAMPLE = 5 << 48  # random actions of benchmarks and demos
-STREAM_PRIORITY = 6 << 48  # environments of prioritised minibatches; with the update
+STREAM_PRIORITY = 6 << 48  # + high word of the update: environments of prioritised minibatches
 
 
 def check_seed(seed: int, where: str = "seed") -> int:

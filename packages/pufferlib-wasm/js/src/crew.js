@@ -162,6 +162,5 @@ export class Crew {
 
 /** Functions of the module that share their work. */
 const SHARING = [
-  "puf_web_vec_reset", "puf_web_vec_step", "puf_web_player_step", "puf_web_run_create", "puf_web_run_collect", "puf_web_run_targets",
-  "puf_web_run_update",
+  "puf_web_vec_reset", "puf_web_vec_step", "puf_web_player_step", "puf_web_run_create", "puf_web_run_collect", "puf_web_run_update",
 ];

@@ -25,7 +25,7 @@ export { PufferError, Player, Run, Vec };
  */
 
 const SECTION = "puffer";
-const VERSION = 2;
+const VERSION = 3;
 const ROWS = 128; // environments that are worth a thread: pufferlib_core.native.default_threads
 /** @type {Sources} */
 const BESIDE = { plain: new URL("../puffer.wasm", import.meta.url), threads: new URL("../puffer-threads.wasm", import.meta.url) };

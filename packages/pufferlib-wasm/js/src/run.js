@@ -2,7 +2,6 @@ import { PufferError } from "./errors.js";
 import { writeCheckpoint } from "./checkpoint.js";
 import { Player, play, sharedBy } from "./player.js";
 import { Policy, tensorOf } from "./policy.js";
-import { prioritized } from "./priorities.js";
 import { environment, packed, seedOf } from "./settings.js";
 import { Vec } from "./vec.js";
 
@@ -30,7 +29,7 @@ export class Run {
     this.config = settings[environment(instance.catalogue, settings.env).section];
     this.vec = new Vec(instance, settings.env, { numEnvs: train.num_envs, seed, config: this.config });
     this.policy = new Policy(this.vec, settings.policy, seed);
-    const config = instance.struct(structs.puf_web_ppo_config, packed(sections.ppo, ppo, structs.puf_web_ppo_config, "ppo", ["priority_beta"]));
+    const config = instance.struct(structs.puf_web_ppo_config, packed(sections.ppo, ppo, structs.puf_web_ppo_config, "ppo"));
     this.at = instance.create("puf_web_run_create", "ppo", this.vec.at, this.policy.at, config, seedOf(seed), train.timesteps);
     /** @type {{ m: import("./policy.js").Place[], v: import("./policy.js").Place[] }} */
     this.moments = this.policy.moments(ppo.optimizer === "muon");
@@ -65,8 +64,6 @@ export class Run {
       const where = `environment ${row % train.num_envs}, row ${Math.floor(row / train.num_envs)} of the segment after ${this.steps} steps`;
       instance.check(collected, `${env}, ${where}`);
     }
-    instance.check(instance.exports.puf_web_run_targets(this.at), "ppo");
-    if (ppo.prioritize) this.#prioritize();
     instance.check(instance.exports.puf_web_run_update(this.at), `ppo, update ${this.progress.updates}, minibatch ${this.progress.failed - 1}`);
     const p = this.progress;
     return {
@@ -80,18 +77,6 @@ export class Run {
       ...(ppo.kl_coef ? { "schedule/kl_coef": p.kl_coef_now } : {}),
       ...(ppo.kl_target ? { "losses/divergence": p.divergence } : {}),
     };
-  }
-
-  /** Says which environments the minibatches of an update take. */
-  #prioritize() {
-    const { instance, vec: { numEnvs: n }, settings: { ppo, train, seed } } = this, { steps, updates } = this.progress;
-    const rows = ppo.horizon * n, fraction = Math.min(1, steps / train.timesteps);
-    const { order, importance } = prioritized(instance.f32(this.#array("PUF_WEB_ADVANTAGE"), rows), instance.u8(this.#array("PUF_WEB_SEGMENT_VALID"), rows), {
-      steps: ppo.horizon, n, epochs: ppo.epochs, minibatch: ppo.minibatch, memory: this.policy.carry > 0,
-      alpha: ppo.prioritize, beta: ppo.priority_beta + (1 - ppo.priority_beta) * fraction, seed: seedOf(seed), update: BigInt(updates),
-    });
-    instance.i32(this.#array("PUF_WEB_ORDER"), order.length).set(order);
-    instance.f32(this.#array("PUF_WEB_IMPORTANCE"), rows).set(importance);
   }
 
   /** Parameters and statistics of observations, copied: what a `Player` takes, and may cross to another thread. */

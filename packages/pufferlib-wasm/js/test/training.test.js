@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { dumps } from "../src/json.js";
-import { uniform } from "../src/priorities.js";
 import { module, names } from "./modules.js";
 
 const SMALL = { train: { num_envs: 16, timesteps: 25600, stop_return: null }, ppo: { horizon: 32, minibatch: 256 } };
@@ -163,12 +162,6 @@ test("settings are checked by the rules of Python", async () => {
   refused({ algorithm: "dqn" }, /algorithm=dqn does not run here, only ppo/);
   refused({ pendulum: {} }, /unknown setting pendulum/);
   refused({ train: { num_envs: 1 << 23 } }, /smaller than|memory/);
-});
-
-test("minibatches by priority take the random numbers of NumPy", () => {
-  const random = uniform([(7n << 32n) + 5n, 6n << 48n, 3n]);
-  // numpy.random.default_rng([(7 << 32) + 5, 6 << 48, 3]).random(4)
-  assert.deepEqual(Array.from({ length: 4 }, random), [0.10409085272559504, 0.6727493844817589, 0.0766713446895807, 0.9898302818685514]);
 });
 
 test("what may be chosen is told, and may be chosen", async () => {

@@ -22,7 +22,7 @@ from pufferlib_core.spaces import Box, Discrete, MultiDiscrete
 from pufferlib_core.traits import EnvSpec, Keys
 from pufferlib_core.vector import env_spec
 
-VERSION = 2
+VERSION = 3
 SECTIONS: dict[str, Any] = {"train": TrainConfig, "policy": PolicyConfig, "ppo": PPOConfig}
 WEB_STRUCTS = ("puf_web_policy_config", "puf_web_ppo_config", "puf_web_progress")
 CORE_STRUCTS = ("puf_env_info", "puf_episode", "puf_tensor")

@@ -13,15 +13,13 @@ from pufferlib_core.collect import outputs, valued
 from pufferlib_core.config import option
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
-from pufferlib_core.native import Array, gae, lib, vtrace
+from pufferlib_core.native import Array, gae, lib, prioritized, vtrace
 from pufferlib_core.ops.distributions import kl, mixed
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import Coefficients
-from pufferlib_core.ops.priorities import draw, importance, probabilities
 from pufferlib_core.ops.returns import discounted_row
 from pufferlib_core.ops.turns import OwnTurns, settle
 from pufferlib_core.policies import PolicyConfig, PolicySpec
-from pufferlib_core.seeding import STREAM_PRIORITY
 from pufferlib_core.vector.base import choices_of, numbers_of
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -253,22 +251,15 @@ def divergence(policy: Any, before: Array, log_std: Array | None, segment: Segme
 def minibatches(
     advantage: Array, segment: Segment, config: PPOConfig, *, memory: bool, fraction: float, seed: int, update: int
 ) -> dict[str, Array]:
-    """What `Engine.descend` takes, by priority: `order` and `importance`; empty if `prioritize` is 0.
-
-    Each minibatch is a draw of whole sequences with replacement (`ops.priorities`), from noise keyed by (seed, update).
-    """
+    """What `Engine.descend` takes, by priority: `order` and `importance`; empty if `prioritize` is 0."""
     if not config.prioritize:
         return {}
-    chances = probabilities(advantage, segment.valid, config.prioritize)
-    beta = config.priority_beta + (1 - config.priority_beta) * fraction
-    rng = np.random.default_rng([seed, STREAM_PRIORITY, update])
-    order = draw(chances, config.epochs * segment.envs, rng).reshape(config.epochs, segment.envs)
-    if not memory:  # rows of these environments, minibatch by minibatch
-        rows = np.arange(segment.steps, dtype=np.int32)[:, None] * segment.envs
-        each = order.reshape(-1, 1, config.minibatch // segment.steps)
-        order = (rows + each).reshape(config.epochs, segment.rows)
-    plane = np.broadcast_to(importance(chances, beta), advantage.shape)
-    return {"order": np.ascontiguousarray(order), "importance": np.ascontiguousarray(plane)}
+    order, weights = prioritized(
+        advantage, segment.valid, alpha=config.prioritize,
+        beta=config.priority_beta + (1 - config.priority_beta) * fraction,
+        epochs=config.epochs, minibatch=config.minibatch, memory=memory, seed=seed, update=update,
+    )  # fmt: skip
+    return {"order": order, "importance": weights}
 
 
 def explained_variance(target: Array, value: Array, valid: Array) -> float:

@@ -5,5 +5,6 @@
 #define PUF_STREAM_INIT 0x1000000000000ull    /* + tensor */
 #define PUF_STREAM_SHUFFLE 0x2000000000000ull /* + high word of the update; counter: update and block */
 #define PUF_STREAM_ACTION 0x3000000000000ull  /* + component + 64 * high word of the step */
+#define PUF_STREAM_PRIORITY 0x6000000000000ull /* + high word of the update; counter: update and draw */
 
 #endif

@@ -1,6 +1,7 @@
 """Prioritised sampling of sequences, as in PufferLib 3: those with large advantages are learnt from more often.
 
-The idea is that of prioritised replay (Schaul et al. 2016, arXiv 1511.05952), applied to the environments of one segment.
+The idea is that of prioritised replay (Schaul et al. 2016, arXiv 1511.05952), applied to the environments of one segment. The
+core computes the same and draws (`native.prioritized`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,3 @@ def importance(chances: Array, beta: float) -> Array:
     """Factor of the advantages of each environment, (N p)^-beta: 1 corrects for the draw, 0 not at all; float32 (N,)."""
     factor: Array = ((len(chances) * chances) ** -beta).astype(np.float32)
     return factor
-
-
-def draw(chances: Array, count: int, rng: np.random.Generator) -> Array:
-    """Numbers of `count` environments, with replacement, int32."""
-    return rng.choice(len(chances), size=count, p=chances).astype(np.int32)

@@ -37,7 +37,7 @@ typedef struct {
     int32_t schedule, clip_schedule, entropy_schedule, advantage;
     int32_t normalize_advantage, normalize_return;
     double learning_rate, gamma, lam, rho_clip, c_clip, clip, value_clip, dual_clip, value_coef, entropy_coef, kl_coef, target_kl;
-    double kl_target, prioritize /* not 0: PUF_WEB_ORDER and PUF_WEB_IMPORTANCE are written before each update */;
+    double kl_target, prioritize, priority_beta;
     double max_grad_norm, beta1, beta2, epsilon, momentum, weight_decay;
 } puf_web_ppo_config;
 
@@ -74,12 +74,7 @@ typedef enum {
     PUF_WEB_RETURN_NORM,         /* mean, variance, rows, and the running return of each environment, double; NULL without */
     PUF_WEB_FIRST_OBS,           /* (n, obs_size) what the next segment begins with */
     PUF_WEB_FIRST_ACTION_MASK,   /* (n, choices), NULL without */
-    PUF_WEB_FIRST_CARRY,         /* (n, carry), NULL without */
-    PUF_WEB_ADVANTAGE,           /* (horizon, n) of puf_web_run_targets, float */
-    PUF_WEB_SEGMENT_VALID,       /* (horizon, n) bytes */
-    PUF_WEB_ORDER,               /* int32 (epochs, rows of the segment, or with a memory n) what minibatches take; NULL without
-                                    `prioritize`, as the next one */
-    PUF_WEB_IMPORTANCE           /* (horizon, n) factors of advantages, float */
+    PUF_WEB_FIRST_CARRY          /* (n, carry), NULL without */
 } puf_web_array;
 /* </cdef> */
 
@@ -148,9 +143,7 @@ puf_web_run *PUF_WEB(puf_web_run_create)(puf_web_vec *vec, puf_web_policy *polic
                                          double timesteps, int32_t *status);
 /* Fills a segment; returns the number of episodes that ended. */
 int32_t PUF_WEB(puf_web_run_collect)(puf_web_run *run);
-/* Statistics, advantages and value targets of the segment that was collected. */
-int32_t PUF_WEB(puf_web_run_targets)(puf_web_run *run);
-/* Learns from it. */
+/* Learns from the segment that was collected. */
 int32_t PUF_WEB(puf_web_run_update)(puf_web_run *run);
 puf_web_progress *PUF_WEB(puf_web_run_progress)(puf_web_run *run);
 void *PUF_WEB(puf_web_run_array)(puf_web_run *run, int32_t array);

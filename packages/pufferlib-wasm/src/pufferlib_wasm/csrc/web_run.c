@@ -18,8 +18,9 @@ struct puf_web_run {
     float *advantage, *target;  /* (T, n) */
     double *returns;            /* (T, n) discounted sums of rewards */
     double *return_norm;        /* mean, variance, rows, running (n) */
-    int32_t *order;             /* (epochs, rows, or with a memory n); NULL: by puf_minibatch_order */
-    float *importance;          /* (T, n); NULL: 1 */
+    int32_t *order;             /* of puf_prioritize; NULL: by puf_minibatch_order */
+    float *importance;          /* likewise; NULL: 1 */
+    double *below;              /* likewise */
     double *batch;              /* mean and variance of what is merged into moments, (obs_size) each */
 };
 
@@ -52,6 +53,7 @@ static int allocate(puf_web_run *r) {
         {&r->m, 4 * params}, {&r->v, 4 * squares_of(r)}, {&r->advantage, 4 * rows}, {&r->target, 4 * rows},
         {&r->scaled, returns * 4 * rows}, {&r->returns, returns * 8 * rows}, {&r->return_norm, returns * 8 * (3 + n)},
         {&r->order, drawn * 4 * (size_t)r->config.epochs * (carry > 0 ? n : rows)}, {&r->importance, drawn * 4 * rows},
+        {&r->below, drawn * 8 * n},
         {&r->batch, 16 * largest}, {&s->given, r->policy->bounds != NULL ? 4 * n * (size_t)info->action_size : 0},
     };
     for (size_t k = 0; k < sizeof blocks / sizeof blocks[0]; k++) {
@@ -118,10 +120,6 @@ void *puf_web_run_array(puf_web_run *run, int32_t array) {
         case PUF_WEB_FIRST_OBS: return run->segment.obs;
         case PUF_WEB_FIRST_ACTION_MASK: return run->segment.action_mask;
         case PUF_WEB_FIRST_CARRY: return run->segment.carry;
-        case PUF_WEB_ADVANTAGE: return run->advantage;
-        case PUF_WEB_SEGMENT_VALID: return run->segment.valid;
-        case PUF_WEB_ORDER: return run->order;
-        case PUF_WEB_IMPORTANCE: return run->importance;
         default: return NULL;
     }
 }
@@ -253,10 +251,26 @@ static int estimate(puf_web_run *run) {
     return status;
 }
 
+/* The part of the run that is done. */
+static double fraction_of(const puf_web_run *run) {
+    const double done = (double)run->progress.steps / run->timesteps;
+    return done < 1.0 ? done : 1.0;
+}
+
+static int prioritize(puf_web_run *run) {
+    const puf_web_ppo_config *c = &run->config;
+    const puf_priorities priorities = {
+        .steps = c->horizon, .n = run->vec->n, .epochs = c->epochs, .minibatch = c->minibatch,
+        .memory = puf_net_carry(&run->policy->net) > 0, .alpha = (float)c->prioritize,
+        .beta = (float)(c->priority_beta + (1.0 - c->priority_beta) * fraction_of(run)),
+    };
+    return puf_prioritize(&priorities, run->advantage, run->segment.valid, run->seed, (uint64_t)run->progress.updates, run->below,
+                          run->importance, run->order);
+}
+
 static puf_ppo_config scheduled(const puf_web_run *run) {
     const puf_web_ppo_config *c = &run->config;
-    const double done = (double)run->progress.steps / run->timesteps;
-    const float fraction = (float)(done < 1.0 ? done : 1.0);
+    const float fraction = (float)fraction_of(run);
     const puf_ppo_config config = {
         .clip = puf_schedule(c->clip_schedule, (float)c->clip, 0.0f, fraction),
         .value_clip = (float)c->value_clip,
@@ -310,12 +324,6 @@ static void roll(puf_web_run *run) {
     if (s->carry != NULL) { puf_copy(s->carry, s->carry + carry, 4 * carry); }
 }
 
-int32_t puf_web_run_targets(puf_web_run *run) {
-    if (run == NULL) { return PUF_EINVAL; }
-    observe(run);
-    return estimate(run);
-}
-
 /* The penalty's weight after an update: half where the policy moved too little, twice where it moved too far. */
 static int32_t adapt(puf_web_run *run) {
     puf_web_progress *p = &run->progress;
@@ -355,7 +363,10 @@ int32_t puf_web_run_update(puf_web_run *run) {
     };
     puf_ppo_metrics metrics;
     puf_zero(&metrics, sizeof metrics);
-    int status = adaptive ? puf_web_moved_look(&run->moved, run->policy, s, run->vec->n, 0) : PUF_OK;
+    observe(run);
+    int status = estimate(run);
+    if (status == PUF_OK && run->order != NULL) { status = prioritize(run); }
+    if (status == PUF_OK && adaptive) { status = puf_web_moved_look(&run->moved, run->policy, s, run->vec->n, 0); }
     if (status != PUF_OK) { return status; }
     status = puf_ppo_update(run->ppo, puf_web_exec(), &config, &batch, run->seed, (uint64_t)p->updates, run->policy->params, run->m, run->v,
                             &p->adam_step, &metrics);

@@ -365,6 +365,32 @@ static void illegal_calls(void) {
     free_world(w);
 }
 
+/* Two steps of three environments with priorities 1, 4 and none; rows are those of the environments drawn, time by time. */
+static void priorities_draw_sequences(void) {
+    enum { T = 2, N = 3, EPOCHS = 400, EACH = 3 };
+    const float advantage[T * N] = {1.0f, -2.0f, 9.0f, 0.0f, 0.0f, 9.0f};
+    const uint8_t valid[T * N] = {1, 1, 0, 1, 1, 0};
+    puf_priorities c = {.steps = T, .n = N, .epochs = EPOCHS, .minibatch = EACH * T, .memory = 1, .alpha = 2.0f, .beta = 1.0f};
+    double below[N];
+    float importance[T * N];
+    int32_t envs[EPOCHS * N], rows[EPOCHS * T * N], count[N] = {0};
+    CHECK(puf_prioritize(&c, advantage, valid, 7, 1ull << 33, below, importance, envs) == PUF_OK);
+    CHECK(below[0] > 0.1999 && below[0] < 0.2001 && below[1] > 0.999 && below[2] > 0.999999);
+    CHECK(importance[0] > 1.666f && importance[0] < 1.667f && importance[1] > 0.416f && importance[1] < 0.417f);
+    CHECK(importance[N] == importance[0] && importance[N + 2] == importance[2]);
+    for (int k = 0; k < EPOCHS * N; k++) { count[envs[k]]++; }
+    CHECK(count[0] > 180 && count[0] < 300 && count[0] + count[1] == EPOCHS * N);
+    c.memory = 0;
+    CHECK(puf_prioritize(&c, advantage, valid, 7, 1ull << 33, below, importance, rows) == PUF_OK);
+    for (int k = 0; k < EPOCHS * T * N; k++) {
+        const int batch = k / c.minibatch, t = k % c.minibatch / EACH;
+        CHECK(rows[k] == t * N + envs[batch * EACH + k % EACH]);
+    }
+    c.minibatch = 4; /* does not divide the rows */
+    CHECK(puf_prioritize(&c, advantage, valid, 7, 0, below, importance, rows) == PUF_EINVAL);
+    CHECK(puf_prioritize(NULL, advantage, valid, 7, 0, below, importance, rows) == PUF_EINVAL);
+}
+
 int main(int count, char **arguments) {
     (void)arguments;
     brief = count > 1;
@@ -373,6 +399,7 @@ int main(int count, char **arguments) {
     threads_change_no_bit_and_it_learns();
     actions_that_mix_choices_and_numbers();
     encoders_on_every_isa();
+    priorities_draw_sequences();
     illegal_calls();
     return failures != 0;
 }

@@ -29,7 +29,7 @@ static const puf_web_policy_config POLICY = {
 static const puf_web_ppo_config PPO = {
     .horizon = 8, .epochs = 2, .minibatch = 16, .schedule = 1, .normalize_advantage = 1, .normalize_return = 1, .learning_rate = 1e-3,
     .gamma = 0.99, .lam = 0.95, .rho_clip = 1.0, .c_clip = 1.0, .clip = 0.2, .value_coef = 0.5, .max_grad_norm = 0.5, .beta1 = 0.9,
-    .beta2 = 0.999, .epsilon = 1e-5, .momentum = 0.95};
+    .beta2 = 0.999, .epsilon = 1e-5, .momentum = 0.95, .priority_beta = 0.4};
 
 static puf_web_vec *vec_of(int32_t index, int32_t n) {
     int32_t status = 1;
@@ -40,14 +40,6 @@ static puf_web_vec *vec_of(int32_t index, int32_t n) {
 }
 
 static int continuous(const puf_web_vec *vec) { return puf_web_vec_info(vec)->action_kind == PUF_ACTION_CONTINUOUS; }
-
-/* Every environment drawn once an epoch, with factor 1. */
-static void draw(puf_web_run *run, const puf_web_ppo_config *c, int32_t count, int32_t rows) {
-    int32_t *order = puf_web_run_array(run, PUF_WEB_ORDER);
-    float *importance = puf_web_run_array(run, PUF_WEB_IMPORTANCE);
-    for (int32_t k = 0; order != NULL && k < c->epochs * count; k++) { order[k] = k % count; }
-    for (int32_t k = 0; importance != NULL && k < rows; k++) { importance[k] = 1.0f; }
-}
 
 /* A policy and a run on a vec, some updates, and a player; the first status that is none of success. */
 static int32_t whole_run(puf_web_vec *vec, const puf_web_policy_config *policy_config, const puf_web_ppo_config *ppo, int updates) {
@@ -63,16 +55,14 @@ static int32_t whole_run(puf_web_vec *vec, const puf_web_policy_config *policy_c
     puf_web_run *run = puf_web_run_create(vec, policy, ppo, 5, 1e6, &status);
     CHECK((run != NULL) == (status == PUF_OK));
     if (run == NULL) { return status; }
-    for (int32_t k = PUF_WEB_M; k <= PUF_WEB_IMPORTANCE; k++) {
-        const int always = k == PUF_WEB_M || k == PUF_WEB_V || k == PUF_WEB_FIRST_OBS || k == PUF_WEB_ADVANTAGE || k == PUF_WEB_SEGMENT_VALID;
+    for (int32_t k = PUF_WEB_M; k <= PUF_WEB_FIRST_CARRY; k++) {
+        const int always = k == PUF_WEB_M || k == PUF_WEB_V || k == PUF_WEB_FIRST_OBS;
         CHECK(!always || puf_web_run_array(run, k) != NULL);
     }
-    CHECK(puf_web_run_array(run, -1) == NULL && puf_web_run_array(run, PUF_WEB_IMPORTANCE + 1) == NULL);
-    const int32_t rows = ppo->horizon * vec->n, drawn = puf_net_carry(puf_web_policy_net(policy)) > 0 ? vec->n : rows;
+    CHECK(puf_web_run_array(run, -1) == NULL && puf_web_run_array(run, PUF_WEB_FIRST_CARRY + 1) == NULL);
+    const int32_t rows = ppo->horizon * vec->n;
     for (int update = 0; update < updates; update++) {
         status = puf_web_run_collect(run);
-        if (status >= 0) { status = puf_web_run_targets(run); }
-        draw(run, ppo, drawn, rows);
         if (status >= 0) { status = puf_web_run_update(run); }
         if (status < 0) { return status; }
     }
@@ -175,7 +165,7 @@ static void nothing_is_refused(void) {
     CHECK(puf_web_run_create(NULL, policy, &PPO, 0, 1.0, &status) == NULL && status == PUF_EINVAL);
     CHECK(puf_web_run_create(vec, NULL, &PPO, 0, 1.0, &status) == NULL && status == PUF_EINVAL);
     CHECK(puf_web_run_create(vec, policy, NULL, 0, 1.0, &status) == NULL && status == PUF_EINVAL);
-    CHECK(puf_web_run_collect(NULL) == PUF_EINVAL && puf_web_run_targets(NULL) == PUF_EINVAL);
+    CHECK(puf_web_run_collect(NULL) == PUF_EINVAL);
     CHECK(puf_web_run_update(NULL) == PUF_EINVAL && puf_web_run_progress(NULL) == NULL && puf_web_run_array(NULL, 0) == NULL);
     end();
 }

@@ -21,6 +21,7 @@
 #include "puffer/lean.h"
 #include "puffer/lean8.h"
 #include "puffer/muon.h"
+#include "puffer/priority.h"
 #include "puffer/ppo.h"
 #include "puffer/rollout.h"
 
