@@ -141,16 +141,13 @@ class JaxEngine:
 
     def pull(self) -> None:
         """What JAX works on becomes the arrays of `tensors`."""
-        made = self.policy.params, self._moments("mu"), self._moments("nu"), self._momentum
+        adam = next(part for part in self._adam if isinstance(part, optax.ScaleByAdamState))  # of the chain that is AdamW
+        made = self.policy.params, adam.mu, adam.nu, self._momentum
         for prefix, arrays in zip(("", "adam/m/", "adam/v/", "muon/momentum/"), made, strict=True):
             for name, array in arrays.items():
                 self._state[prefix + name][...] = array
         if self._resident is not None:
             self._resident.leave()
-
-    def _moments(self, name: str) -> Params:
-        found: Params = optax.tree.get(self._adam, name)
-        return found
 
     def load(self, state: Mapping[str, Array]) -> None:
         """Acts from now on with the parameters as they are and the observation statistics of `state`."""
