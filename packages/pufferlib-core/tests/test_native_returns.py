@@ -122,7 +122,7 @@ def test_on_policy_vtrace_is_gae_with_lambda_one(variant):
         ({"value": VALUE[:2]}, r"value must have shape \(3, 1\), got \(2, 1\)"),
         ({"value": [1.0]}, "value must be a numpy array, got list"),
         ({"terminated": np.zeros((3, 1), np.int64)}, "terminated must be uint8, got int64"),
-        ({"reward": np.zeros(3, np.float32)}, r"must be a \(T, N\) array"),
+        ({"reward": np.zeros(3, np.float32)}, r"gae: reward must be a \(T, N\) array"),
         ({"value": np.zeros((1, 3), np.float32).T[:, ::-1][::-1]}, "value must be contiguous"),
     ],
 )
@@ -133,6 +133,15 @@ def test_wrong_arrays_are_refused(change, message):
         arguments["value"] = wide[:, :1]
     with pytest.raises(ShapeError, match=message):
         native.gae(**arguments, gamma=0.9, lam=0.9)
+
+
+def test_flags_and_numbers_by_other_names_are_read():
+    named = NO.astype(np.dtype(bool, metadata={"of": "a step"}))
+    got = native.gae(REWARD, VALUE, NEXT, named, NO.astype(bool), gamma=0.9, lam=0.8)
+    assert got.tobytes() == native.gae(REWARD, VALUE, NEXT, NO, NO, gamma=0.9, lam=0.8).tobytes()
+    assert native.pointer(np.arange(3, dtype="q"), "steps", np.int64)[2] == 2
+    with pytest.raises(ShapeError, match="holds numbers that the core does not read: float64"):
+        native.pointer(np.zeros(3), "steps", np.float64)
 
 
 def test_read_only_output_is_refused():

@@ -10,6 +10,7 @@ from envs_by_name import Team
 from pufferlib_core import check_env, evaluate, make_vec, train
 from pufferlib_core.algorithms import get_algorithm
 from pufferlib_core.backends import get_backend
+from pufferlib_core.errors import EnvError
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.native import Pool
 from pufferlib_core.policies import PolicySpec
@@ -163,3 +164,23 @@ def test_rows_that_are_not_valid_never_influence_learning():
         new, metrics = algorithm.update(engine, state, segment, settings.options, fraction=0.0)
         results.append(({name: array.tobytes() for name, array in new.items()}, metrics))
     assert results[0] == results[1]
+
+
+class Empty(Team):
+    """A population whose agents never appear."""
+
+    def reset(self, seed=None, options=None):
+        self.agents = []
+        return {}, {}
+
+    def step(self, actions):
+        return {}, {}, {}, {}, {}
+
+
+def test_an_evaluation_in_which_nobody_ever_acts_ends(module, monkeypatch, tmp_path):
+    module.Empty = Empty
+    monkeypatch.setattr("pufferlib_core.loops.play.PATIENCE", 50)
+    options = {"train": {"num_envs": 2}, "ppo": {"horizon": 4, "minibatch": 8}}
+    run = train("team_module:Empty", timesteps=8, options=options, out=str(tmp_path))
+    with pytest.raises(EnvError, match="empty: nobody has acted for 50 steps"):
+        evaluate("team_module:Empty", run.checkpoint, episodes=2)

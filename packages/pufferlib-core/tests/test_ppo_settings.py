@@ -141,7 +141,17 @@ def test_priorities_that_are_not_finite_numbers_draw_all_the_same():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"alpha": 0.0}, {"alpha": np.nan}, {"beta": np.inf}, {"epochs": 0}, {"minibatch": 3}, {"minibatch": 8}]
+    "wrong",
+    [
+        {"epochs": -1},
+        {"epochs": 1 << 30},
+        {"alpha": 0.0},
+        {"alpha": np.nan},
+        {"beta": np.inf},
+        {"epochs": 0},
+        {"minibatch": 3},
+        {"minibatch": 8},
+    ],
 )
 def test_sizes_and_powers_of_priorities_that_are_refused(wrong):
     legal = {"alpha": 1.0, "beta": 1.0, "epochs": 1, "minibatch": 2, "memory": False, "seed": 0, "update": 0}
@@ -180,6 +190,8 @@ def test_prioritised_minibatches_hold_whole_sequences(memory):
     [
         ({"prioritize": 0.6, "horizon": 32, "minibatch": 48}, "whole sequences of ppo.horizon=32 .* ppo.prioritize=0.6"),
         ({"kl_target": 0.01}, "ppo.kl_target=0.01 adapts ppo.kl_coef, which is 0"),
+        ({"prioritize": 1e-9}, "ppo.prioritize=1e-09 must be at least 1e-6, or 0 for none"),
+        ({"prioritize": 0.5, "epochs": 1 << 24}, "ppo.epochs=16777216 of .* rows by priority must be at most"),
     ],
 )
 def test_settings_that_contradict_each_other(config, text):

@@ -17,6 +17,7 @@ from pufferlib_core._native import ffi, lib
 from pufferlib_core.data import aligned_zeros
 from pufferlib_core.errors import ConfigError, NativeError, ShapeError, suggest
 
+MOST_ROWS = 2**31 - 1  # of all epochs together, as the core counts them
 _VERSION = tuple(int(part) for part in pufferlib_core.__version__.split("."))
 if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
     raise ImportError(
@@ -31,6 +32,7 @@ _CTYPES = {
     "i8": "int64_t[]",
     "V": "char[]",
     "?": "uint8_t[]",
+    "q": "int64_t[]",
 }
 _CODES = {np.dtype(code).num: ffi.typeof(ctype) for code, ctype in _CTYPES.items()}
 
@@ -54,7 +56,7 @@ def pointer(array: Array, name: str, dtype: Any, shape: tuple[int, ...] | None =
         kind = array.dtype
         if (kind is dtype or kind == dtype) and (shape is None or array.shape == shape):
             return _from_buffer(_CODES[kind.num], array, out)
-    except (AttributeError, ValueError, BufferError):
+    except (AttributeError, KeyError, TypeError, ValueError, BufferError):
         pass  # said in detail below
     raise ShapeError(_complaint(array, name, np.dtype(dtype), shape))
 
@@ -68,6 +70,8 @@ def _complaint(array: Any, name: str, dtype: np.dtype[Any], shape: tuple[int, ..
         return f"{name} must have shape {shape}, got {array.shape}"
     if not array.flags.c_contiguous:
         return f"{name} must be contiguous: pass np.ascontiguousarray({name})"
+    if dtype.num not in _CODES:
+        return f"{name} holds numbers that the core does not read: {dtype}"
     return f"{name} is read-only"
 
 
@@ -140,12 +144,12 @@ _F4, _U1, _BOOL = np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 def _flags(array: Array, name: str, shape: tuple[int, ...]) -> Any:
-    return pointer(array, name, _BOOL if getattr(array, "dtype", None) is _BOOL else _U1, shape)
+    return pointer(array, name, _BOOL if getattr(array, "dtype", None) == _BOOL else _U1, shape)
 
 
 def _time_major(array: Array, where: str) -> tuple[int, int]:
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.size == 0:
-        raise ShapeError(f"{where}: reward must be a (T, N) array with T, N >= 1, got {np.shape(array)}")
+        raise ShapeError(f"{where} must be a (T, N) array with T, N >= 1, got {np.shape(array)}")
     t, n = array.shape
     return t, n
 
@@ -181,7 +185,7 @@ def gae(
     >>> gae(one, one * 0, one * 0, no, no, gamma=1.0, lam=1.0).ravel().tolist()
     [3.0, 2.0, 1.0]
     """
-    t, n = shape = _time_major(reward, "gae")
+    t, n = shape = _time_major(reward, "gae: reward")
     if out is None:
         out = np.empty(shape, np.float32)
     status = lib.puf_gae(
@@ -239,7 +243,9 @@ def prioritized(
         ShapeError: if an array has the wrong shape, dtype or layout.
         NativeError: if the sizes do not fit each other.
     """
-    t, n = shape = _time_major(advantage, "prioritized")
+    t, n = shape = _time_major(advantage, "prioritized: advantage")
+    if not 1 <= epochs <= MOST_ROWS // (t * n):
+        raise NativeError(f"prioritized: epochs={epochs} of {t * n} rows must be in [1, {MOST_ROWS // (t * n)}]")
     order = np.empty((epochs, n if memory else t * n), np.int32)
     importance, below = np.empty(shape, np.float32), np.empty(n)
     config = ffi.new("puf_priorities *", [t, n, epochs, minibatch, memory, alpha, beta])
@@ -267,7 +273,7 @@ def vtrace(
     Raises:
         ShapeError: if the arrays do not share (T, N), or have the wrong dtype or layout.
     """
-    t, n = shape = _time_major(reward, "vtrace")
+    t, n = shape = _time_major(reward, "vtrace: reward")
     target, adv = np.empty(shape, np.float32), np.empty(shape, np.float32)
     status = lib.puf_vtrace(
         isa(), ffi.NULL, pointer(target, "target", _F4, shape, out=True), pointer(adv, "advantage", _F4, shape, out=True),

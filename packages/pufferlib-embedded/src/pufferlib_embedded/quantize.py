@@ -162,7 +162,7 @@ def checked(name: str, rows: Array, bias: Array, units: Array, unit_out: float) 
     matrix = Matrix(name, rows, bias, multiplier, shift, unit_out)
     if matrix.largest_sum > LARGEST_SUM:
         raise ConfigError(
-            f"export c: {name} reads {rows.shape[1]:,} numbers, and its sums in int8 could reach {matrix.largest_sum:,}, "
+            f"{name} reads {rows.shape[1]:,} numbers, and its sums in int8 could reach {matrix.largest_sum:,}, "
             "which is more than 32 bits hold: train with narrower layers, or export float32"
         )
     return matrix

@@ -55,7 +55,9 @@ def environment(checkpoint: Checkpoint, policy: PolicySpec, *, instead: str) -> 
     return env
 
 
-def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int, seed: int, greedy: bool = False) -> Rollout:
+def rollout(
+    checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int, seed: int, greedy: bool = False, envs: int = ENVS
+) -> Rollout:
     """At least `rows` rows of the policy as floats, on which somebody acted.
 
     Args:
@@ -65,8 +67,9 @@ def rollout(checkpoint: Checkpoint, env: EnvSpec, spec: PolicySpec, *, rows: int
         rows: of all environments together.
         seed: of environments and noise.
         greedy: take the most likely actions; sampled ones lead to more states.
+        envs: rows side by side; with fewer each goes further into its episodes.
     """
-    num_envs = max(1, ENVS // env.agents)
+    num_envs = max(1, envs // env.agents)
     vec = vectorize(env, num_envs=num_envs, threads=1, seed=seed, first_stream=STREAM_EVAL_ENV)
     obs, valid, ended, cell = [], [], [], 0.0
     first = spec.config.core_size if spec.config.core == "lstm" else spec.carry

@@ -64,8 +64,8 @@ export class Run {
       const where = `environment ${row % train.num_envs}, row ${Math.floor(row / train.num_envs)} of the segment after ${this.steps} steps`;
       instance.check(collected, `${env}, ${where}`);
     }
-    instance.check(instance.exports.puf_web_run_update(this.at), `ppo, update ${this.progress.updates}, minibatch ${this.progress.failed - 1}`);
-    const p = this.progress;
+    const status = instance.exports.puf_web_run_update(this.at), p = this.progress;
+    instance.check(status, `ppo, update ${p.updates}${p.failed ? `, minibatch ${p.failed - 1}` : ""}`);
     return {
       ...Object.fromEntries(LOSSES.map((name) => [`losses/${name}`, p[name]])),
       "losses/explained_variance": p.explained_variance,

@@ -138,6 +138,7 @@ export function possible(catalogue, name) {
 function checkTogether({ train, policy, ppo }) {
   if (ppo.kl_target && !ppo.kl_coef) throw new PufferError(`ppo.kl_target=${ppo.kl_target} adapts ppo.kl_coef, which is 0: begin with 0.2, say`);
   if (ppo.dual_clip > 0 && ppo.dual_clip <= 1) throw new PufferError(`ppo.dual_clip=${ppo.dual_clip} must be above 1, or 0 for none`);
+  if (ppo.prioritize > 0 && ppo.prioritize < 1e-6) throw new PufferError(`ppo.prioritize=${ppo.prioritize} must be at least 1e-6, or 0 for none`);
   if (train.lag !== null) throw new PufferError(`train.lag=${train.lag} needs a thread that collects, which is not possible in WebAssembly: leave it out`);
   const rows = train.num_envs * ppo.horizon;
   if (rows % ppo.minibatch !== 0) {

@@ -148,6 +148,8 @@ test("settings are checked by the rules of Python", async () => {
   refused({ ppo: { minibatch: 500 } }, /ppo.minibatch=500 does not divide train.num_envs \* ppo.horizon = 2048/);
   refused({ ppo: { minibatch: 16 }, policy: { core: "gru" } }, /must hold whole sequences/);
   refused({ ppo: { prioritize: 0.5, minibatch: 16 } }, /because ppo.prioritize=0.5 draws environments/);
+  refused({ ppo: { prioritize: 1e-9 } }, /ppo.prioritize=1e-9 must be at least 1e-6, or 0 for none/);
+  refused({ ppo: { prioritize: 1e39 } }, /ppo.prioritize=1e\+39 must be in \[0, 100\]/);
   refused({ ppo: { kl_target: 0.01 } }, /ppo.kl_target=0.01 adapts ppo.kl_coef, which is 0/);
   refused({ ppo: { dual_clip: 0.5 } }, /ppo.dual_clip=0.5 must be above 1/);
   refused({ policy: { squash: true } }, /actions are Discrete and have no real numbers/);

@@ -13,7 +13,7 @@ from pufferlib_core.collect import outputs, valued
 from pufferlib_core.config import option
 from pufferlib_core.data import Segment
 from pufferlib_core.errors import ConfigError
-from pufferlib_core.native import Array, gae, lib, prioritized, vtrace
+from pufferlib_core.native import MOST_ROWS, Array, gae, lib, prioritized, vtrace
 from pufferlib_core.ops.distributions import kl, mixed
 from pufferlib_core.ops.normalize import Moments
 from pufferlib_core.ops.ppo import Coefficients
@@ -52,7 +52,9 @@ class PPOConfig:
     entropy_schedule: str = option("constant", "of entropy_coef, to 0 at the end", choices=SCHEDULES)
     kl_coef: float = option(0.0, "weight of a penalty on the divergence from the policy that collected, at the start", low=0.0)
     kl_target: float = option(0.0, "divergence of an update to which kl_coef adapts itself; 0: it stays", low=0.0)
-    prioritize: float = option(0.0, "draw environments by advantage to this power (alpha); 0: take each once", low=0.0)
+    prioritize: float = option(
+        0.0, "draw environments by advantage to this power (alpha); 0: take each once", low=0.0, high=100.0
+    )
     priority_beta: float = option(0.4, "correction for that draw at the start; it is full (1) at the end", low=0.0, high=1.0)
     normalize_advantage: bool = option(True, "per minibatch: subtract the mean, divide by the population deviation")
     normalize_return: bool = option(False, "divide rewards by the running deviation of the discounted return")
@@ -97,6 +99,10 @@ def check_config(config: PPOConfig, policy: PolicyConfig, num_envs: int) -> None
             f"ppo.optimizer=muon serves hidden layers, and which of a module's these are is not known: choose adam for "
             f"policy.module={policy.module}"
         )
+    if 0.0 < config.prioritize < 1e-6:
+        raise ConfigError(f"ppo.prioritize={config.prioritize} must be at least 1e-6, or 0 for none")
+    if config.prioritize and rows * config.epochs > MOST_ROWS:
+        raise ConfigError(f"ppo.epochs={config.epochs} of {rows} rows by priority must be at most {MOST_ROWS // rows}")
     if rows >= 1 << 31:
         raise ConfigError(f"num_envs * ppo.horizon = {rows} rows must be below 2^31")
 

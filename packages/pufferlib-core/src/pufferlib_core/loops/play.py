@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from pufferlib_core.data import handed_on
+from pufferlib_core.errors import EnvError
 from pufferlib_core.native import Array
 from pufferlib_core.seeding import STREAM_EVAL_ENV
 from pufferlib_core.traits import EnvSpec, Step
 from pufferlib_core.vector import VecEnv, vectorize
 
 MAX_ENVS = 256
+PATIENCE = 10_000  # steps in a row in which nobody acts
 
 
 class Player:
@@ -27,6 +29,7 @@ class Player:
 
     def __init__(self, policy: Any, vec: VecEnv, *, seed: int = 0, greedy: bool = True) -> None:
         self._vec = vec
+        self._idle = 0
         self._actor = policy.actor(vec.rows, greedy=greedy, seed=seed, masked=vec.latest.action_mask is not None)
 
     @property
@@ -36,7 +39,11 @@ class Player:
         return carry
 
     def step(self, latest: Step) -> Step:
-        """The step after the latest one."""
+        """The step after the latest one.
+
+        Raises:
+            EnvError: if nobody has acted for so long that nobody may ever.
+        """
         actor = self._actor
         actor.obs[...] = latest.obs
         if actor.action_mask is not None:
@@ -45,6 +52,11 @@ class Player:
         step = self._vec.step(actor())
         if before is not None:
             actor.carry[...] = handed_on(before, actor.carry, step.terminated | step.truncated, step.valid)
+        self._idle = 0 if step.valid.any() else self._idle + 1
+        if self._idle >= PATIENCE:
+            raise EnvError(
+                f"{self._vec.spec.name}: nobody has acted for {PATIENCE:,} steps: no agent is there, or none is valid"
+            )
         return step
 
 

@@ -126,7 +126,7 @@ def _observations(args: argparse.Namespace, model: Any) -> Any:
     if states < 1:
         raise ConfigError(f"--states {states} must be at least 1")
     env = environment(model.checkpoint, model.spec, instead="give observations with --observations FILE.npy")
-    return rollout(model.checkpoint, env, model.spec, rows=states, seed=seed, greedy=True).rows[:states]
+    return rollout(model.checkpoint, env, model.spec, rows=states, seed=seed, greedy=True, envs=8).rows[:states]
 
 
 def _check_belongs(args: argparse.Namespace, box: bool) -> None:

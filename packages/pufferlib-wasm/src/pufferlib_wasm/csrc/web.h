@@ -58,7 +58,7 @@ typedef struct {
     double explained_variance;
     double divergence;  /* with kl_target: mean over the segment of KL(policy before the update || policy after it) */
     int64_t bad_row;    /* PUF_ENONFINITE, PUF_EMASK in collect: t * n + environment */
-    int32_t failed;     /* PUF_ENONFINITE in update: 1 + the minibatch */
+    int32_t failed;     /* PUF_ENONFINITE in update: 1 + the minibatch; 0: none */
 } puf_web_progress;
 
 /* Arrays of a vec, for puf_web_vec_plane; n environments, shapes as in puf_planes. */

@@ -363,6 +363,7 @@ int32_t puf_web_run_update(puf_web_run *run) {
     };
     puf_ppo_metrics metrics;
     puf_zero(&metrics, sizeof metrics);
+    p->failed = 0;
     observe(run);
     int status = estimate(run);
     if (status == PUF_OK && run->order != NULL) { status = prioritize(run); }

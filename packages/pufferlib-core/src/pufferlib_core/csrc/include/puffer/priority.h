@@ -27,7 +27,8 @@ typedef struct {
  *     not below the one before.
  * importance: (steps, n) (n p)^-beta of each row's environment, p its probability: factor of its advantage.
  * order: (epochs, n) environments with a memory, else (epochs, steps * n) rows t * n + environment, minibatch by minibatch, in
- *     each time by time. No aliasing. PUF_EINVAL: NULL, or sizes that do not fit each other. */
+ *     each time by time. No aliasing. PUF_EINVAL: NULL, sizes that do not fit each other, or alpha or
+ *     beta out of range. */
 int puf_prioritize(const puf_priorities *config, const float *advantage, const uint8_t *valid, uint64_t seed, uint64_t update,
                    double *below, float *importance, int32_t *order);
 /* </cdef> */
