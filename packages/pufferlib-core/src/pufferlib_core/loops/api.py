@@ -14,8 +14,7 @@ from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, newest_checkp
 from pufferlib_core.config import from_dict, nest
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loggers import JsonlLogger
-from pufferlib_core.loops.episodes import Episodes
-from pufferlib_core.loops.onpolicy import Run, complete, loop, summary
+from pufferlib_core.loops.onpolicy import Run, loop, summary
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.traits import Callback, Logger
@@ -50,7 +49,7 @@ def train(
         options: settings by section, dotted or nested: `{"ppo.gamma": 0.98, "train": {"num_envs": 128}}`.
         resume: checkpoint or run folder to continue; its settings apply, `options` and `settings` change them. "auto":
             the newest run of this environment, algorithm and seed in `out` that has a checkpoint that loads (damaged
-            ones are passed over with a warning); if that run is complete, nothing is done; if there is none, a new one.
+            ones are passed over with a warning); if there is none, a new one. If the run is complete, nothing is done.
         loggers: receive metrics besides the run's own metrics.jsonl.
         callbacks: called with a `Progress` after each update; one that returns True stops the run.
         **settings: `algorithm`, `backend`, `seed`, `out`, and as shorthands `timesteps` (explicit, it switches early
@@ -76,12 +75,11 @@ def train(
     resolved, spec, algorithm = resolve(base_settings(checkpoint), given)
     for name in sorted(set(given) & set(backend_specs()) - {resolved.backend}):
         warnings.warn(f"settings of {name} have no effect: the back end is {resolved.backend}", stacklevel=2)
-    if resume == AUTO and checkpoint is not None:
-        episodes = _episodes(checkpoint)
-        if complete(resolved, int(checkpoint.path.name), episodes):
-            session = {"seconds": 0.0, "steps": 0, "startup_seconds": time.perf_counter() - begin}
-            return _result(summary(resolved, checkpoint.path, episodes, session, checkpoint.path))
     run = Run(resolved, spec, algorithm, checkpoint)
+    if checkpoint is not None and run.done:
+        run.close()
+        session = {"seconds": 0.0, "steps": 0, "startup_seconds": time.perf_counter() - begin}
+        return _result(summary(run, checkpoint.path, session))
     run.open()
     everywhere: list[Logger] = [JsonlLogger(run.dir / "metrics.jsonl"), *loggers]
     try:
@@ -95,7 +93,7 @@ def train(
             logger.close()
         run.close()
     session["startup_seconds"] = startup
-    return _result(summary(resolved, run.checkpoint(), run.episodes, session, run.resumed_from))
+    return _result(summary(run, run.checkpoint(), session))
 
 
 def _result(summary: dict[str, Any]) -> TrainResult:
@@ -127,14 +125,6 @@ def base_settings(checkpoint: Checkpoint | None) -> dict[str, Any]:
     with reading(checkpoint.path):
         settings = checkpoint.state["settings"]
         return dict(settings) | {"train": {"stop_return": None} | settings["train"]}
-
-
-def _episodes(checkpoint: Checkpoint) -> Episodes:
-    """Those up to a checkpoint."""
-    episodes = Episodes()
-    with reading(checkpoint.path):
-        episodes.load(checkpoint.state["episodes"])
-    return episodes
 
 
 def load_policy(
