@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pufferlib_core.backends import backend_specs, get_backend
-from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, reading
-from pufferlib_core.config import from_dict, nest
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, path_of, reading
+from pufferlib_core.config import from_dict, nest, settings_of
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loggers import JsonlLogger
 from pufferlib_core.loops.onpolicy import Run, loop, summary
@@ -20,6 +20,7 @@ from pufferlib_core.policies import PolicySpec
 from pufferlib_core.traits import Callback, Logger
 
 AUTO = "auto"  # what `resume` may be besides a path
+LOGGER = ("start", "write", "close")
 SHORTHANDS = ("timesteps", "num_envs", "threads", "checkpoint_every", "keep", "evaluate_every", "evaluate_episodes")
 
 
@@ -62,15 +63,16 @@ def train(
         PufferError: a subclass for each kind of mistake.
     """
     begin = time.perf_counter()
-    given = nest(options or {}) | ({} if env is None else {"env": env})
+    loggers, callbacks = _each(loggers, "loggers", *LOGGER), _each(callbacks, "callbacks", "__call__")
+    given = nest(options) | ({} if env is None else {"env": env})
     shorthands = {name: settings.pop(name) for name in SHORTHANDS if name in settings}
     chosen: dict[str, Any] = {name: value for name, value in shorthands.items() if value is not None}
     if "timesteps" in chosen:
         chosen["stop_return"] = None
-    section = dict(given.get("train", {})) | chosen
     given |= {name: str(value) if isinstance(value, Path) else value for name, value in settings.items() if value is not None}
-    if section:
-        given["train"] = section
+    section = given.get("train", {})
+    if chosen and isinstance(section, dict):  # else it is refused below
+        given["train"] = section | chosen
     checkpoint = _origin(resume, given)
     resolved, spec, algorithm = resolve(base_settings(checkpoint), given)
     for name in sorted(set(given) & set(backend_specs()) - {resolved.backend}):
@@ -96,6 +98,17 @@ def train(
     return _result(summary(run, run.checkpoint(), session))
 
 
+def _each(given: Any, where: str, *methods: str) -> list[Any]:
+    """What a list holds, each of which has these methods.
+
+    Raises:
+        ConfigError: if it is no list, or one has not.
+    """
+    if isinstance(given, (list, tuple)) and all(callable(getattr(one, name, None)) for one in given for name in methods):
+        return list(given)
+    raise ConfigError(f"{where} must be a list of objects with {', '.join(methods)}; got {given!r}")
+
+
 def _result(summary: dict[str, Any]) -> TrainResult:
     run_dir, last, best = (Path(summary[name]) for name in ("run_dir", "checkpoint", "best_checkpoint"))
     return TrainResult(summary, run_dir, last, best)
@@ -106,7 +119,7 @@ def _origin(resume: str | Path | None, given: dict[str, Any]) -> Checkpoint | No
     if resume is None:
         return None
     if resume != AUTO:
-        checkpoint = load_checkpoint(resume)
+        checkpoint = load_checkpoint(path_of(resume, "resume"))
         if checkpoint.manifest.get("env") != given.get("env", checkpoint.manifest.get("env")):
             raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {given['env']}")
         return checkpoint
@@ -151,7 +164,7 @@ def load_policy(
         CheckpointError: if it is damaged or foreign.
         ConfigError: if a setting is wrong.
     """
-    return policy_of(opened(path, backend), backend=backend, threads=threads, options=options)
+    return policy_of(opened(path_of(path, "path"), backend), backend=backend, threads=threads, options=options)
 
 
 def opened(path: str | Path, backend: str) -> Checkpoint:
@@ -173,9 +186,10 @@ def policy_of(
     """The policy of a checkpoint that is already loaded; see `load_policy`."""
     loaded = get_backend(backend, "infer")
     config = backend_specs()[backend].config
-    if config is None and options:
-        raise ConfigError(f"back end {backend!r} has no settings, got {', '.join(options)}")
-    section = None if config is None else from_dict(config, options or {}, backend)
+    own = settings_of(options, "options")
+    if config is None and own:
+        raise ConfigError(f"back end {backend!r} has no settings, got {', '.join(own)}")
+    section = None if config is None else from_dict(config, own, backend)
     with reading(checkpoint.path):
         spec = PolicySpec.from_json(checkpoint.manifest["policy"])
         return loaded.load_policy(spec, checkpoint.files["policy"], options=section, threads=threads)
