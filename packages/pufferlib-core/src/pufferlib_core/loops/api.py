@@ -171,10 +171,12 @@ def opened(path: str | Path, backend: str) -> Checkpoint:
     """What `load_checkpoint` gives; an .onnx file is opened by the back end.
 
     Raises:
-        CheckpointError: if it is damaged or foreign.
+        CheckpointError: if it is missing, damaged or foreign.
         ConfigError: if the back end does not read such files, naming those that do.
     """
     if Path(path).suffix == ".onnx" and not Path(path).is_dir():
+        if not Path(path).exists():
+            raise CheckpointError(f"{path}: there is no such file")
         read: Checkpoint = get_backend(backend, "read-onnx").read_file(Path(path))
         return read
     return load_checkpoint(path)
