@@ -83,7 +83,7 @@ def test_sanitizers_find_what_the_check_cannot():
         (["env", "build", "nothing.c"], 1, "there is no such file"),
         (["env", "check", "nothing:SPEC"], 1, "no module named 'nothing'"),
         (["env", "check", "cartpol"], 2, "did you mean cartpole"),
-        (["env", "new", "walk", "--language", "rust"], 2, "invalid choice"),
+        (["env", "new", "walk", "--language", "rust"], 2, "--language 'rust' is none of python, numpy, c"),
         (["env"], 2, "ACTION"),
     ],
 )
