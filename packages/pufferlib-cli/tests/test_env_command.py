@@ -91,7 +91,7 @@ def test_sanitizers_find_what_the_check_cannot():
         (["env", "check", "walk:"], 2, "must be module:attribute"),
         (["env", "new", "class"], 2, "a keyword of Python; choose another name, like `my_class`"),
         (["env", "new", "json"], 2, "a module of Python's own"),
-        (["env", "new", "walk", "--language", "rust"], 2, "invalid choice"),
+        (["env", "new", "walk", "--language", "rust"], 2, "--language 'rust' is none of python, numpy, c"),
         (["env"], 2, "ACTION"),
     ],
 )
