@@ -108,7 +108,12 @@ def test_precedence(tmp_path, monkeypatch):
         (["demo", "cartpole", "--backend", "nativ"], 2, "unknown back end 'nativ'; did you mean native?"),
         (["bench", "nothing"], 2, "unknown environment"),
         (["bench", "--seconds", "0"], 2, "--seconds above 0"),
-        (["frobnicate"], 2, "invalid choice"),
+        (["bench", "--seconds", "nan"], 2, "--seconds above 0"),
+        (["demo", "cartpole", "--fps", "inf"], 2, "--fps a number of at least 0"),
+        (["train", "cartpole", "--policy.hidden", ""], 2, "policy.hidden must have at least one layer"),
+        (["frobnicate"], 2, "puffer: 'frobnicate' is none of train, eval, "),
+        (["trian"], 2, "; did you mean train?"),
+        (["export"], 2, "required: ACTION; see puffer export --help"),
     ],
 )
 def test_mistakes_are_one_readable_line(arguments, code, message, capsys, tmp_path, monkeypatch):
@@ -116,7 +121,7 @@ def test_mistakes_are_one_readable_line(arguments, code, message, capsys, tmp_pa
     assert main(arguments) == code
     captured = capsys.readouterr()
     assert message in captured.err
-    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
     assert not captured.out
 
 
@@ -534,3 +539,34 @@ def test_settings_may_stand_where_no_environment_does(tmp_path, capsys):
     assert (ppo["learning_rate"], ppo["entropy_coef"], again["steps"]) == (2e-4, 0.5, 8192)
     assert main(["train", "cartpole", "--ppo.gamma", "--json"]) == 2
     assert "--ppo.gamma needs a value" in capsys.readouterr().err
+
+
+def shell(command: str) -> subprocess.CompletedProcess[str]:
+    """A command of bash, with the status of the first one of a pipe."""
+    command = f"{command.replace('puffer ', f'{sys.executable} -m pufferlib_cli ', 1)}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+
+def test_training_goes_on_when_nobody_reads(tmp_path):
+    done = shell(f"puffer train cartpole --timesteps 400000 --out {tmp_path} | head -1")
+    assert (done.stdout, done.stderr) == ("training cartpole with ppo on native\n", "")
+    assert len(list(tmp_path.glob("*/checkpoints/000000401408"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("list > /dev/full", 1, "puffer list: [Errno 28] No space left on device\n"),
+        ("train cartpole --timesteps 64 --json > /dev/full", 1, "puffer train: [Errno 28] No space left on device\n"),
+        ("train cartpole --timesteps 64 >&-", 0, ""),
+        ("demo cartpole --steps 2 >&- 2>&-", 0, ""),
+    ],
+)
+def test_output_that_goes_nowhere(command, code, said, tmp_path):
+    out = f" --out {tmp_path} " if command.startswith("train") else " "
+    name, _, rest = command.partition(" ")
+    done = shell(f"puffer {name} {rest.replace('>', out + '>', 1)}")
+    assert done.returncode == code
+    assert done.stderr.endswith(said)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

@@ -82,14 +82,23 @@ def test_sanitizers_find_what_the_check_cannot():
         (["env", "new", "a-b"], 2, "must be a name in lower case"),
         (["env", "build", "nothing.c"], 1, "there is no such file"),
         (["env", "check", "nothing:SPEC"], 1, "no module named 'nothing'"),
+        (["env", "check", "gymnasium:nothing:It-v0"], 1, "cannot be made: ModuleNotFoundError at "),
         (["env", "check", "cartpol"], 2, "did you mean cartpole"),
-        (["env", "new", "walk", "--language", "rust"], 2, "invalid choice"),
+        (["env", "build", "."], 1, "there is no such file"),
+        (["env", "build", __file__], 2, "must be a C file"),
+        (["env", "check", ":SPEC"], 2, "must be module:attribute"),
+        (["env", "check", ".walk:SPEC"], 2, "must be module:attribute"),
+        (["env", "check", "walk:"], 2, "must be module:attribute"),
+        (["env", "new", "class"], 2, "a keyword of Python; choose another name, like `my_class`"),
+        (["env", "new", "json"], 2, "a module of Python's own"),
+        (["env", "new", "walk", "--language", "rust"], 2, "--language 'rust' is none of python, numpy, c"),
         (["env"], 2, "ACTION"),
     ],
 )
 def test_mistakes_are_one_line(capsys, arguments, code, message):
     assert main(arguments) == code
     assert message in capsys.readouterr().err
+    assert not list(Path().iterdir())
 
 
 def test_nothing_is_overwritten_and_compilers_are_quoted(capsys, monkeypatch):
@@ -103,5 +112,30 @@ def test_nothing_is_overwritten_and_compilers_are_quoted(capsys, monkeypatch):
     assert main(["env", "build", "empty.c", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["library"].endswith("libempty.so")
     monkeypatch.setenv("CC", "no_such_compiler")
-    with pytest.raises(EnvError, match="cannot be built"):
+    with pytest.raises(EnvError, match=r"CC=no_such_compiler: the C compiler 'no_such_compiler' cannot be run"):
         build(Path("walk.c"))
+    done = puffer("env", "check", "walk:SPEC", "--sanitize")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "CC=no_such_compiler" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\nraise ValueError('first\\nsecond')", "cannot be imported: ValueError at {file}:2: first second"),
+        ("x = 1\nx = = 2", "cannot be imported: SyntaxError at {file}:2: invalid syntax"),
+        ("import numpy\nnumpy.nothing", "cannot be imported: AttributeError at {file}:2: module 'numpy' has no"),
+        ("import nothing_here", "cannot be imported: ModuleNotFoundError at {file}:1: No module named 'nothing_here'"),
+        ("def make():\n    raise OSError", "cannot be made by make(): OSError at {file}:2\n"),
+        ("def make(num_envs):\n    return 1 / 0", "cannot be made by make(num_envs=1): ZeroDivisionError at {file}:2: "),
+        ("def make(size): ...", "cannot be made by make(): TypeError: make() missing 1 required positional argument: 'size'"),
+        ("def makes(): ...", "faulty has no 'make'; did you mean makes?"),
+    ],
+)
+def test_a_fault_in_the_file_of_an_environment_is_one_line_that_says_where(text, message):
+    Path("faulty.py").write_text(text)
+    done = puffer("train", "faulty:make")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert message.format(file=Path("faulty.py").resolve()) in done.stderr
+    done = puffer("env", "check", "faulty:make", "--debug")
+    assert "direct cause" in done.stderr

@@ -275,7 +275,7 @@ def test_the_command_on_numbers_and_interrupted(tmp_path, capsys, monkeypatch):
         (("--low", "a", "--high", "1"), 2, "--low a: expected a number"),
         (("--epsilon", "x"), 2, "--epsilon x: expected a number"),
         (("--epsilon", "1", "--states", "1.5"), 2, "--states 1.5: expected a whole number"),
-        (("--epsilon", "1", "--states", "0"), 2, "--states 0 must be at least 1"),
+        (("--epsilon", "1", "--states", "0"), 2, "--states 0 must be in [1, 1000000]"),
         (("--epsilon", "1", "--tolerance", "1"), 2, "--tolerance has no meaning with --epsilon"),
         (("--low", "0", "--high", "1", "--seed", "1"), 2, "--seed has no meaning with --low and --high"),
         (("--low", "0", "--high", "1", "--relative"), 2, "--relative has no meaning"),

@@ -8,20 +8,35 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from pufferlib_core import __version__
-from pufferlib_core.errors import ConfigError
+from pufferlib_core.errors import ConfigError, suggest
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 INTERRUPTED = 130
+CHOICE = re.compile(r"argument (.*): invalid choice: '(.*?)' \(choose from (.*)\)")
 NEGATIVE = re.compile(r"-(\d|\.\d|inf)")  # begins a value, and no option
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program; see the base class."""
+        hint = ""
+        if found := CHOICE.search(message):
+            argument, given, known = found.groups()
+            names = [name.strip(" '") for name in known.split(",")]
+            message = f"{f'{argument} ' if argument.startswith('-') else ''}{given!r} is none of {', '.join(names)}"
+            hint = suggest(given, names)
+        self.exit(2, f"{self.prog}: {message}{hint or f'; see {self.prog} --help'}\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every subcommand. Options of sections (`--ppo.gamma 0.98`) are read by `options.sections`."""
-    top = argparse.ArgumentParser(prog="puffer", description="Train, evaluate and run reinforcement-learning policies.")
+    top = Parser(prog="puffer", description="Train, evaluate and run reinforcement-learning policies.")
     top.add_argument("--version", action="version", version=f"puffer {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _train(commands)
@@ -47,7 +62,8 @@ def _contributed(commands: Commands) -> None:
     """
     groups: dict[str, Commands] = {}
     owners = dict.fromkeys(commands.choices, "pufferlib-cli")
-    for entry in sorted(entry_points(group="pufferlib.commands"), key=lambda entry: entry.name):
+    entries = sorted(entry_points(group="pufferlib.commands"), key=lambda entry: entry.name)
+    for entry in entries:
         group, _, name = entry.name.rpartition(".")
         owner, parent = entry.dist.name if entry.dist else "?", commands
         taken = entry.name if entry.name in owners else group
@@ -55,7 +71,10 @@ def _contributed(commands: Commands) -> None:
             raise ConfigError(f"command {entry.name!r} is brought by {owners[taken]} and {owner}: uninstall one")
         if group:
             if group not in groups:
-                top = commands.add_parser(group, help="see its --help", allow_abbrev=False)
+                own = ", ".join(
+                    sorted(entry.name.rpartition(".")[2] for entry in entries if entry.name.startswith(f"{group}."))
+                )
+                top = commands.add_parser(group, help=f"{own}: see puffer {group} --help", allow_abbrev=False)
                 groups[group] = top.add_subparsers(dest="action", metavar="ACTION", required=True)
             parent = groups[group]
         owners[entry.name] = owner
@@ -180,6 +199,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failure, 2 usage, 130 interrupted.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called: what is printed goes nowhere
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (it lives as long as the process)
     try:
         known, settings = _settings(sys.argv[1:] if argv is None else argv)
         args, rest = parser().parse_known_args(known)
@@ -187,6 +209,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"puffer: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("puffer: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except SystemExit as stop:  # argparse has printed help, or the mistake
         return stop.code if isinstance(stop.code, int) else 2
     if args.command not in ("train", "eval") and rest:
@@ -224,7 +249,9 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
         sys.path.insert(0, os.getcwd())  # `module:attribute` beside which one works
     try:
         run = getattr(args, "run", None) or importlib.import_module(f"pufferlib_cli.commands.{args.command}").run
-        return int(run(args, rest))
+        code = int(run(args, rest))
+        sys.stdout.flush()
+        return code
     except PufferError as error:
         if args.debug:
             raise
@@ -233,7 +260,13 @@ def _run(args: argparse.Namespace, rest: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"{args.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has left; the interpreter must not complain about it on exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if args.debug:
+            raise
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output has left
+            print(f"{args.prog}: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # the interpreter must not complain on exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pufferlib_core
-from pufferlib_core.errors import EnvError
+from pufferlib_core.errors import ConfigError, EnvError
 from pufferlib_core.traits import EnvSpec, configurable
 
 FLAGS = ["-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra"]
@@ -55,30 +55,46 @@ def build(source: Path, *, sanitize: bool = False) -> Path:
         sanitize: for AddressSanitizer and UndefinedBehaviorSanitizer, as `lib<name>-sanitized.so`.
 
     Raises:
-        EnvError: if there is no compiler, or with what it complains about.
+        ConfigError: if its name does not end in `.c`.
+        EnvError: if there is no such file or no compiler, or with what it complains about.
     """
+    if not source.is_file():
+        raise EnvError(f"{source}: there is no such file; name a C file, <name>.c")
+    if source.suffix != ".c":
+        raise ConfigError(f"{source} must be a C file, <name>.c, got {source.suffix or 'no'} as its ending")
     library = source.with_name(f"lib{source.stem}{'-sanitized' if sanitize else ''}.so")
     headers = Path(pufferlib_core.include_dir()).rglob("*.h")
-    try:
-        newest = max(path.stat().st_mtime for path in (source, *headers))
-    except FileNotFoundError:
-        raise EnvError(f"{source}: there is no such file") from None
+    newest = max(path.stat().st_mtime for path in (source, *headers))
     if library.exists() and library.stat().st_mtime >= newest:
         return library
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise EnvError(f"{source}: no C compiler; install gcc or clang, or name one in CC")
-    command = [*compiler.split(), *FLAGS, *(SANITIZED if sanitize else []), "-I", pufferlib_core.include_dir(), str(source)]
+    options = [*FLAGS, *(SANITIZED if sanitize else []), "-I", pufferlib_core.include_dir(), str(source)]
     try:
         with tempfile.TemporaryDirectory(dir=source.parent, prefix=".building-") as folder:
             made = Path(folder) / library.name
-            done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
+            done = run_compiler(*options, "-o", str(made))
             if done.returncode:
                 raise EnvError(f"{source} does not compile:\n{done.stderr.strip()}")
             os.replace(made, library)  # whoever loads it meanwhile keeps the old one
     except OSError as error:
         raise EnvError(f"{library} cannot be built: {error.strerror or error}") from error
     return library
+
+
+def run_compiler(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the C compiler: what CC names, else cc, gcc or clang.
+
+    Raises:
+        EnvError: if there is none, or it cannot be run.
+    """
+    named = os.environ.get("CC", "").split()
+    command = named or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
+    if not command:
+        raise EnvError("no C compiler; install gcc or clang, or name one in CC")
+    try:
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        what = f"{'CC=' + ' '.join(named) + ': ' if named else ''}the C compiler {command[0]!r} cannot be run"
+        raise EnvError(f"{what} ({error.strerror}); install gcc or clang, or name one in CC") from error
 
 
 @functools.cache

@@ -53,35 +53,40 @@ class ConsoleLogger:
     """Plain lines, at most one each `every` seconds of the run's time, and one for each evaluation."""
 
     def __init__(self, file: IO[str] | None = None, every: float = 1.0) -> None:
-        self._file = file if file is not None else sys.stdout
+        self._file: IO[str] | None = file if file is not None else sys.stdout
         self._every = every
         self._next = 0.0
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Says what runs, and what it continues."""
-        print(f"training {run.get('env')} with {run.get('algorithm')} on {run.get('backend')}", file=self._file)
+        self._say(f"training {run.get('env')} with {run.get('algorithm')} on {run.get('backend')}")
         if said := origin(run):
-            print(said, file=self._file, flush=True)
+            self._say(said)
 
     def write(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Prints a line if it is time."""
         if "eval/return_mean" in metrics:
-            print(
+            self._say(
                 f"{steps:>10} steps  evaluation: return {metrics['eval/return_mean']:.2f} +- {metrics['eval/return_std']:.2f} "
-                f"over {metrics['eval/episodes']:.0f} episodes",
-                file=self._file,
-                flush=True,
+                f"over {metrics['eval/episodes']:.0f} episodes"
             )
         elapsed = metrics.get("time/elapsed", 0.0)
         if elapsed < self._next:
             return
         self._next = elapsed + self._every
-        print(
+        mean = metrics.get("episode/return_mean", math.nan)
+        self._say(
             f"{steps:>10} steps  {metrics.get('time/steps_per_second', 0):>12,.0f} steps/s  "
-            f"return {metrics.get('episode/return_mean', math.nan):8.2f}  episodes {metrics.get('episode/count', 0):.0f}",
-            file=self._file,
-            flush=True,
+            f"return {'-' if math.isnan(mean) else f'{mean:.2f}':>8}  episodes {metrics.get('episode/count', 0):.0f}"
         )
+
+    def _say(self, line: str) -> None:
+        if self._file is None:
+            return
+        try:
+            print(line, file=self._file, flush=True)
+        except BrokenPipeError:  # whoever read it has left: the run goes on
+            self._file = None
 
     def close(self) -> None:
         """Nothing to release."""

@@ -78,6 +78,8 @@ class PolicySpec:
     config: PolicyConfig
 
     def __post_init__(self) -> None:
+        if not self.config.hidden and not self.config.module:
+            raise ConfigError("policy.hidden must have at least one layer, such as 64")
         _ = self.squash_bounds
 
     @functools.cached_property

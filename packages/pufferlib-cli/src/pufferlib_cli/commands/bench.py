@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import os
 import tempfile
 import time
@@ -178,8 +179,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Measures; prints a table, or with --json one object."""
     num_envs, budget = whole(args.num_envs, "--num-envs"), parse_value(args.seconds, float, "--seconds")
     threads = whole(args.threads, "--threads") or os.cpu_count() or 1
-    if num_envs < 1 or budget <= 0:
-        raise ConfigError("--num-envs must be at least 1 and --seconds above 0")
+    if num_envs < 1 or not 0 < budget < math.inf:
+        raise ConfigError("--num-envs must be at least 1, and --seconds above 0")
     env_spec(args.env)
     modes: dict[str, Callable[[], list[Result]]] = {
         "sim": lambda: simulation(args.env, num_envs, threads, budget),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -95,8 +96,8 @@ def play_by_hand(env: str, *, steps: int, fps: float, seed: int) -> dict[str, fl
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Plays; ends with a line, or with --json one object."""
     steps, fps = whole(args.steps, "--steps"), parse_value(args.fps, float, "--fps")
-    if steps < 1 or fps < 0:
-        raise ConfigError("--steps must be at least 1 and --fps at least 0")
+    if steps < 1 or not 0 <= fps < math.inf:
+        raise ConfigError("--steps must be at least 1, and --fps a number of at least 0")
     seed = whole(args.seed, "--seed")
     backend_spec(args.backend)  # refused also where nobody needs it
     if args.play:

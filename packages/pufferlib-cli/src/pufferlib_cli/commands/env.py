@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import keyword
 import os
 import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
 
-from pufferlib_core.c_env import build
+from pufferlib_core.c_env import build, run_compiler
 from pufferlib_core.errors import ConfigError, EnvError, RunError
 from pufferlib_core.testing import check_env
 from pufferlib_core.vector import env_spec
@@ -32,6 +33,9 @@ def new(args: argparse.Namespace) -> int:
     name = args.name
     if not name.isidentifier() or name != name.lower():
         raise ConfigError(f"{name!r} must be a name in lower case that Python can import, like `my_walk`")
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names:
+        owner = "a keyword of Python" if keyword.iskeyword(name) else "a module of Python's own, which would come first"
+        raise ConfigError(f"{name!r} is {owner}; choose another name, like `my_{name}`")
     made = {Path(target.format(name=name)): template for template, target in TEMPLATES[args.language].items()}
     if existing := [path for path in made if path.exists()]:
         raise RunError(f"{existing[0]} exists and is not overwritten; choose another name or folder")
@@ -78,11 +82,11 @@ def check_sanitized(args: argparse.Namespace) -> int:
     """
     if env_spec(args.env).table is None:
         raise ConfigError(f"{args.env} is not in C: --sanitize has nothing to look at")
-    compiler = os.environ.get("CC", "cc").split()[0]
-    runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False).stdout
-    if not Path(runtime.strip()).is_absolute():
-        raise EnvError(f"{compiler} has no AddressSanitizer runtime (libasan.so); install gcc")
-    preload = {"LD_PRELOAD": runtime.strip(), "PUFFER_SANITIZE": "1"}
+    found = run_compiler("-print-file-name=libasan.so")
+    runtime = found.stdout.strip()
+    if not Path(runtime).is_absolute():
+        raise EnvError(f"{found.args[0]} has no AddressSanitizer runtime (libasan.so); install gcc")
+    preload = {"LD_PRELOAD": runtime, "PUFFER_SANITIZE": "1"}
     options = {"ASAN_OPTIONS": "detect_leaks=0:halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
     command = [sys.executable, "-m", "pufferlib_cli", "env", "check", args.env, *(["--json"] if args.json else [])]
     done = subprocess.run(command, env=os.environ | preload | options, capture_output=True, text=True, check=False)

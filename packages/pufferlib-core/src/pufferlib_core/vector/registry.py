@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import sysconfig
+import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
 from pufferlib_core.config import from_dict, settings_of, to_dict
-from pufferlib_core.errors import ConfigError, EnvError, UnknownName, require
+from pufferlib_core.errors import ConfigError, EnvError, PufferError, UnknownName, require, suggest
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.batched import from_vector, is_vector, takes_num_envs
 from pufferlib_core.vector.each import from_gymnasium, is_gymnasium
@@ -35,8 +38,8 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
 
     Raises:
         UnknownName: if no package brings it.
-        EnvError: if two packages bring it, or the factory gives something else.
-        ConfigError: if a setting is unknown or not legal.
+        EnvError: if two packages bring it, its module or factory fails, or the factory gives something else.
+        ConfigError: if a setting is unknown or not legal, or the module or the attribute is not named.
     """
     if not isinstance(name, str):
         raise ConfigError(f"an environment is given by its name, which is text; got {name!r}")
@@ -84,19 +87,19 @@ def _registered(name: str) -> EnvSpec:
 
 def _from_factory(name: str) -> EnvSpec:
     module, _, attribute = name.partition(":")
-    if module == "gymnasium":
-        return _from_gymnasium(attribute)
-    if module == "pettingzoo":
-        return _from_pettingzoo(attribute)
-    try:
-        made = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise EnvError(f"environment {name!r}: no module named {error.name!r}") from error
-    except AttributeError as error:
-        raise EnvError(f"environment {name!r}: {module} has no {attribute!r}") from error
+    if not module or module.startswith(".") or not attribute:
+        raise ConfigError(f"environment {name!r} must be module:attribute, the module by its whole name, like my_walk:SPEC")
+    with _blamed(f"environment {name!r} cannot be made"):
+        if module == "gymnasium":
+            return _from_gymnasium(attribute)
+        if module == "pettingzoo":
+            return _from_pettingzoo(attribute)
+    with _blamed(f"environment {name!r} cannot be imported"):
+        made = _attribute(name, module, attribute)
     if callable(made) and takes_num_envs(made):
         return _from_batches(name, attribute, made)
-    result = made() if callable(made) else made
+    with _blamed(f"environment {name!r} cannot be made by {attribute}()"):
+        result = made() if callable(made) else made
     if isinstance(result, EnvSpec):
         return result
     if is_vector(result):
@@ -113,8 +116,46 @@ def _from_factory(name: str) -> EnvSpec:
     )
 
 
+def _attribute(name: str, module: str, attribute: str) -> Any:
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and one of its own imports is not
+        raise EnvError(f"environment {name!r}: no module named {error.name!r}") from error
+    try:
+        return getattr(found, attribute)
+    except AttributeError as error:
+        raise EnvError(f"environment {name!r}: {module} has no {attribute!r}{suggest(attribute, dir(found))}") from error
+
+
+@contextlib.contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Makes one EnvError of what a user's code raises: `what`, the type, the last line of the user's, and the message."""
+    try:
+        yield
+    except PufferError:
+        raise
+    except Exception as error:
+        place, message = _place(error), " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+        kind = type(error).__name__ + (f" at {place}" if place else "")
+        raise EnvError(f"{what}: {kind}{': ' if message else ''}{message}") from error
+
+
+def _place(error: Exception) -> str:
+    """`file:line` of the last line outside installed packages that led to an error, or in them; nothing if it was our call."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    between = __file__, contextlib.__file__, importlib.__file__, "<frozen "
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(between)]
+    installed = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
+    own = [frame for frame in frames if not frame.filename.startswith(installed)] or frames
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
 def _from_batches(name: str, attribute: str, made: Any) -> EnvSpec:
-    result = made(num_envs=1)
+    with _blamed(f"environment {name!r} cannot be made by {attribute}(num_envs=1)"):
+        result = made(num_envs=1)
     if not is_vector(result):
         raise EnvError(
             f"environment {name!r} has a parameter num_envs, so it must return a vector environment of Gymnasium; got "

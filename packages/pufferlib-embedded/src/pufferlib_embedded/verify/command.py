@@ -13,6 +13,7 @@ from pufferlib_embedded.command import precision
 if TYPE_CHECKING:
     from pufferlib_embedded.verify.states import Progress
 
+MOST_STATES = 1_000_000
 HELP = "prove how far the actions of a policy can change, over boxes of observations, or find where they do"
 INTERRUPTED = 130
 BY = {"ibp": "intervals", "crown": "CROWN", "points": "points tried"}
@@ -123,8 +124,8 @@ def _observations(args: argparse.Namespace, model: Any) -> Any:
     if args.observations is not None:
         return read_file(model, args.observations)
     states, seed = _number(args.states or "100", "--states", int), _number(args.seed or "0", "--seed", int)
-    if states < 1:
-        raise ConfigError(f"--states {states} must be at least 1")
+    if not 1 <= states <= MOST_STATES:
+        raise ConfigError(f"--states {states} must be in [1, {MOST_STATES}]")
     env = environment(model.checkpoint, model.spec, instead="give observations with --observations FILE.npy")
     return rollout(model.checkpoint, env, model.spec, rows=states, seed=seed, greedy=True, envs=8).rows[:states]
 
