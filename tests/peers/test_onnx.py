@@ -344,7 +344,7 @@ def test_policies_act_as_in_plain_numpy(tmp_path, case):
 
 def test_observations_that_do_not_fit_are_refused(tmp_path):
     policy = load_policy(saved(tmp_path, "lstm"), backend="onnxruntime")
-    with pytest.raises(ShapeError, match=r"obs must be float32 \(4, 5\)"):
+    with pytest.raises(ShapeError, match=r"obs must be float32 \(N, 5\)"):
         policy.act(np.zeros((4, 6), np.float32))
     with pytest.raises(ShapeError, match="this policy has a memory"):
         policy.act(np.zeros((4, 5), np.float32))

@@ -102,8 +102,10 @@ def test_precedence(tmp_path, monkeypatch):
         (["train", "cartpole", "--train.evaluate_evry", "5"], 2, "did you mean --train.evaluate_every?"),
         (["train", "cartpole", "--out", "/dev/null/x", "--timesteps", "64"], 1, "cannot create a run folder"),
         (["eval", "cartpole", "--checkpoint", "/nonexistent"], 1, "no such checkpoint or run folder"),
+        (["eval", "cartpole", "--checkpoint", "missing.onnx"], 1, "missing.onnx: there is no such file"),
         (["eval", "cartpole", "--checkpoint", "/tmp", "--bogus"], 2, "unknown option --bogus"),
         (["demo", "cartpole", "--steps", "0"], 2, "--steps must be at least 1"),
+        (["demo", "cartpole", "--backend", "nativ"], 2, "unknown back end 'nativ'; did you mean native?"),
         (["bench", "nothing"], 2, "unknown environment"),
         (["bench", "--seconds", "0"], 2, "--seconds above 0"),
         (["bench", "--seconds", "nan"], 2, "--seconds above 0"),
@@ -121,6 +123,13 @@ def test_mistakes_are_one_readable_line(arguments, code, message, capsys, tmp_pa
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+def test_an_onnx_file_names_the_back_end_that_reads_it(capsys, tmp_path):
+    file = tmp_path / "x.onnx"
+    file.touch()
+    assert main(["eval", "cartpole", "--checkpoint", str(file)]) == 2
+    assert "these can: onnxruntime (--backend onnxruntime, in Python backend='onnxruntime')" in capsys.readouterr().err
 
 
 def test_an_unknown_variable_is_named(monkeypatch, capsys):

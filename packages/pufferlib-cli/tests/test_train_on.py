@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,3 +67,18 @@ def test_a_second_ctrl_c_in_an_evaluation_saves_what_was_learnt(tmp_path):
     assert not out
     assert err.splitlines()[-1] == "puffer train: interrupted"
     assert load_checkpoint(next(tmp_path.iterdir())).state["steps"] == 2048
+
+
+def test_a_complete_run_given_by_its_path_is_left_alone(tmp_path, capsys):
+    first = ["train", "catch", "--timesteps", "4096", "--checkpoint-every", "2048", "--out", str(tmp_path / "r"), "--json"]
+    assert main(first) == 0
+    run = json.loads(capsys.readouterr().out)
+    copy = tmp_path / "copy" / "of-the-first"  # its name says no steps
+    shutil.copytree(tmp_path / "r" / run["run_dir"] / "checkpoints" / "000000002048", copy)
+    for path, flags, steps in ((run["run_dir"], [], 4096), (run["run_dir"], ["--timesteps", "5"], 4096),
+                               (str(copy), ["--timesteps", "2048"], 2048)):  # fmt: skip
+        assert main(["train", "--resume", path, *flags, "--out", str(tmp_path / "new"), "--json"]) == 0
+        said = capsys.readouterr()
+        assert f"is complete ({steps:,} steps): nothing to do" in said.err
+        assert json.loads(said.out)["steps"] == steps
+    assert not (tmp_path / "new").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import tomllib
 import types
 import typing
@@ -26,6 +27,27 @@ def option(
 ) -> Any:
     """A field of a section: its default, one line of help, and what values are legal (bounds included)."""
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+def integer(value: Any) -> int | None:
+    """A whole number of Python or NumPy as an int; None for anything else, bool included."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def settings_of(given: Mapping[str, Any] | None, where: str) -> Mapping[str, Any]:
+    """Settings as an argument gives them; none for None.
+
+    Raises:
+        ConfigError: if it does not map names to values.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"{where} must map names of settings to values, got {given!r}")
+    return given
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -48,7 +70,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if dataclasses.is_dataclass(hints[name]):
             made[name] = from_dict(hints[name], value, f"{prefix}{name}")
         else:
-            made[name] = _checked(value, hints[name], fields[name].metadata, f"{prefix}{name}")
+            made[name] = checked(value, hints[name], fields[name].metadata, f"{prefix}{name}")
     return cls(**made)
 
 
@@ -115,7 +137,12 @@ def _plain(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _checked(value: Any, annotation: Any, rules: Mapping[str, Any], where: str) -> Any:
+def checked(value: Any, annotation: Any, rules: Mapping[str, Any], where: str) -> Any:
+    """A value of a setting, of its type and within its `rules`, the metadata of an `option`.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
     kind, optional = _plain(annotation)
     if value is None:
         if optional:
@@ -125,9 +152,9 @@ def _checked(value: Any, annotation: Any, rules: Mapping[str, Any], where: str) 
         item = typing.get_args(kind)[0]
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where} must be a list, got {value!r}")
-        return tuple(_checked(one, item, rules, f"{where}[{i}]") for i, one in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        return tuple(checked(one, item, rules, f"{where}[{i}]") for i, one in enumerate(value))
+    if kind in (int, float) and (number := integer(value)) is not None:
+        value = kind(number)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
     _check_rules(value, rules, where)
@@ -148,14 +175,14 @@ def _check_rules(value: Any, rules: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"{where}={value} must be {bounds if low is not None else f'at most {high}'}")
 
 
-def nest(flat: Mapping[str, Any]) -> Nested:
+def nest(flat: Mapping[str, Any] | None) -> Nested:
     """`{"ppo.gamma": 1}` as `{"ppo": {"gamma": 1}}`; nested mappings are kept.
 
     Raises:
-        ConfigError: if a name is both a setting and a section.
+        ConfigError: if a name is both a setting and a section, or is no text.
     """
     result: Nested = {}
-    for key, value in flat.items():
+    for key, value in settings_of(flat, "options").items():
         parts = key.split(".")
         at = result
         for part in parts[:-1]:

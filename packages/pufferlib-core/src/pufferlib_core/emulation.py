@@ -121,8 +121,7 @@ class SpaceTree:
         for field, leaf, array in zip(fields, self.leaves, arrays, strict=True):
             where = f"value{''.join(f'[{key!r}]' for key in leaf.path)}"
             if not isinstance(array, np.ndarray) or array.dtype != leaf.dtype or array.shape != (n, *leaf.shape):
-                came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise ShapeError(f"{where} must be {leaf.dtype} {(n, *leaf.shape)}, got {came}")
+                raise ShapeError(f"{where} must be {leaf.dtype} {(n, *leaf.shape)}, got {_kind(array)}")
             if not array.flags.c_contiguous:
                 raise ShapeError(f"{where} must be contiguous: pass np.ascontiguousarray(...)")
             field.data, field.bytes, field.offset = ffi.cast("void *", array.ctypes.data), leaf.bytes, leaf.offset
@@ -156,12 +155,12 @@ class SpaceTree:
             SpaceError: if a choice is outside its space, saying where.
             ShapeError: if rows are not what environments write.
         """
+        view = self.direct and out is None
+        shapes = (self.shape, (self.width,)) if view else (self.shape,)
+        if not isinstance(rows, np.ndarray) or rows.ndim == 0 or rows.dtype != self.dtype or rows.shape[1:] not in shapes:
+            raise misfit(self, rows)
         n = len(rows)
-        if self.direct and out is None:
-            if rows.dtype != self.dtype or rows.shape[1:] not in (self.shape, (self.width,)):
-                raise ShapeError(
-                    f"obs must be {self.dtype} {(n, *self.shape)}, as environments write it; got {rows.dtype} {rows.shape}"
-                )
+        if view:
             return rows.reshape(n, self.width)
         result = np.empty((n, self.width), np.float32) if out is None else out
         target = pointer(result, "out", np.float32, (n, self.width), out=True)
@@ -209,6 +208,17 @@ class SpaceTree:
         if not rows.flags.c_contiguous:
             raise ShapeError("rows must be contiguous")
         return ffi.cast("void *", rows.ctypes.data)
+
+
+def misfit(tree: SpaceTree, rows: Any) -> ShapeError:
+    """The error for observations that are not what environments write."""
+    shape = str(("N", *tree.shape)).replace("'", "")
+    return ShapeError(f"obs must be {tree.dtype} {shape}, as environments write it; got {_kind(rows)}")
+
+
+def _kind(given: Any) -> str:
+    """What messages say that came."""
+    return f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
 
 
 def _columns(space: Space, values: list[Any]) -> Iterator[list[Any]]:

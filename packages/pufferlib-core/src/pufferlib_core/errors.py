@@ -59,7 +59,7 @@ class NativeError(PufferError):
 
 def suggest(name: str, choices: Iterable[str]) -> str:
     """`; did you mean X?` for the closest choice, or an empty string."""
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 

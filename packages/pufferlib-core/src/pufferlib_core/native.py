@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 import pufferlib_core
 from pufferlib_core._native import ffi, lib
+from pufferlib_core.config import integer
 from pufferlib_core.data import aligned_zeros
 from pufferlib_core.errors import ConfigError, NativeError, ShapeError, suggest
 
 MOST_ROWS = 2**31 - 1  # of all epochs together, as the core counts them
+MOST_THREADS = int(lib.PUF_MAX_THREADS)
 _VERSION = tuple(int(part) for part in pufferlib_core.__version__.split("."))
 if lib.puf_version() != _VERSION[0] * 10000 + _VERSION[1] * 100 + _VERSION[2]:
     raise ImportError(
@@ -115,19 +117,24 @@ def memory(size: int, where: str) -> Array:
 
 
 class Pool:
-    """Threads of the core. Used by one Python thread at a time; ends with the object."""
+    """Threads of the core. Used by one Python thread at a time; ends with the object.
+
+    Raises:
+        ConfigError: if `threads` is not in [1, MOST_THREADS].
+    """
 
     def __init__(self, threads: int) -> None:
-        if threads < 1:
-            raise ConfigError(f"threads={threads} must be at least 1")
-        self.threads = threads
-        self._memory = memory(lib.puf_pool_bytes(threads), "pool")
+        number = integer(threads)
+        if number is None or not 1 <= number <= MOST_THREADS:
+            raise ConfigError(f"threads={threads!r} must be a whole number in [1, {MOST_THREADS}]")
+        self.threads = number
+        self._memory = memory(lib.puf_pool_bytes(number), "pool")
         handle = ffi.new("puf_pool **")
-        check(lib.puf_pool_start(handle, ffi.from_buffer(self._memory), self._memory.nbytes, threads), "pool")
+        check(lib.puf_pool_start(handle, ffi.from_buffer(self._memory), self._memory.nbytes, number), "pool")
         # The collector runs puf_pool_stop before the memory goes: the closure holds it.
         keep = self._memory
         self._handle = ffi.gc(handle[0], lambda pool, _keep=keep: lib.puf_pool_stop(pool))
-        self.exec = lib.puf_pool_exec(self._handle) if threads > 1 else ffi.NULL
+        self.exec = lib.puf_pool_exec(self._handle) if number > 1 else ffi.NULL
 
     def close(self) -> None:
         """Ends the threads now."""
@@ -137,7 +144,8 @@ class Pool:
 
 def default_threads(rows: int) -> int:
     """Threads worth starting for batches of `rows` rows: one for each 128, at most one for each processor."""
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, rows // 128))
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(processors, rows // 128, MOST_THREADS))
 
 
 _F4, _U1, _BOOL = np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.bool_)

@@ -6,6 +6,7 @@ csrc/seeds.h with the same numbers.
 
 from __future__ import annotations
 
+from pufferlib_core.config import integer
 from pufferlib_core.errors import ConfigError
 
 STREAM_ENV = 0  # + index of the environment
@@ -23,6 +24,7 @@ def check_seed(seed: int, where: str = "seed") -> int:
     Raises:
         ConfigError: if not.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+    number = integer(seed)
+    if number is None or not 0 <= number < 2**64:
         raise ConfigError(f"{where}={seed!r} must be a whole number in [0, 2^64)")
-    return seed
+    return number

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pufferlib_core.backends import backend_spec
 from pufferlib_core.config import parse_value
 from pufferlib_core.errors import CheckpointError, ConfigError, EnvError
 from pufferlib_core.loops.api import opened, policy_of
@@ -98,6 +99,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if steps < 1 or not 0 <= fps < math.inf:
         raise ConfigError("--steps must be at least 1, and --fps a number of at least 0")
     seed = whole(args.seed, "--seed")
+    backend_spec(args.backend)  # refused also where nobody needs it
     if args.play:
         if args.checkpoint is not None:
             raise ConfigError("--play is you; --checkpoint is somebody else: choose one")

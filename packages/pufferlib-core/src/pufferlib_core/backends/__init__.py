@@ -139,6 +139,18 @@ def backend_specs() -> dict[str, BackendSpec]:
     return found
 
 
+def backend_spec(name: str) -> BackendSpec:
+    """The installed back end of a name, not loaded.
+
+    Raises:
+        UnknownName: if none has this name.
+    """
+    specs = backend_specs()
+    if name not in specs:
+        raise UnknownName("back end", name, specs)
+    return specs[name]
+
+
 def get_backend(name: str, capability: str | None = None) -> Any:
     """The loaded back end, which must have the capability.
 
@@ -146,10 +158,9 @@ def get_backend(name: str, capability: str | None = None) -> Any:
         UnknownName: if none has this name.
         ConfigError: if it lacks the capability, naming those that have it.
     """
-    specs = backend_specs()
-    if name not in specs:
-        raise UnknownName("back end", name, specs)
-    if capability is not None and capability not in specs[name].capabilities:
-        able = sorted(n for n, spec in specs.items() if capability in spec.capabilities)
-        raise ConfigError(f"back end {name!r} cannot {capability}; these can: {', '.join(able) or 'none installed'}")
-    return specs[name].load()
+    chosen = backend_spec(name)
+    if capability is not None and capability not in chosen.capabilities:
+        able = sorted(n for n, spec in backend_specs().items() if capability in spec.capabilities)
+        how = f" (--backend {able[0]}, in Python backend={able[0]!r})" if able else ""
+        raise ConfigError(f"back end {name!r} cannot {capability}; these can: {', '.join(able) or 'none installed'}{how}")
+    return chosen.load()

@@ -181,7 +181,7 @@ class HostPolicy(ABC):
 
     def _outputs(self, obs: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
         tree = self.spec.tree
-        if obs.dtype != tree.feature_dtype or obs.shape[1:] != (tree.width,):
+        if not isinstance(obs, np.ndarray) or obs.dtype != tree.feature_dtype or obs.shape[1:] != (tree.width,):
             obs = tree.features(obs)
         return self.outputs(obs, checked_carry(self.spec, carry, len(obs)))
 

@@ -57,7 +57,7 @@ class NativePolicy:
         where = ffi.from_buffer(self._memory)
         check(lib.puf_policy_init(handle, where, self._memory.nbytes, self._net, isa(), pool.threads), "policy")
         self.handle = handle[0]
-        self._width, self._reads, self._choices = spec.tree.width, spec.tree.feature_dtype, sum(spec.nvec)
+        self._row, self._reads, self._choices = (spec.tree.width,), spec.tree.feature_dtype, sum(spec.nvec)
         self._action = spec.action_space.shape, action_dtype(spec.action_space)
         self.load(params, moments)
 
@@ -78,10 +78,9 @@ class NativePolicy:
 
     def _input(self, obs: Array) -> tuple[Array, Any]:
         """What the network reads of observations, or of features (N, width) of them; the array keeps the memory alive."""
-        shape = len(obs), self._width
-        if obs.dtype != self._reads or obs.shape != shape:
+        if not isinstance(obs, np.ndarray) or obs.dtype != self._reads or obs.shape[1:] != self._row:
             obs = self.spec.tree.features(obs)
-        return obs, pointer(obs, "obs", self._reads, shape)
+        return obs, pointer(obs, "obs", self._reads)
 
     def act(
         self, obs: Array, *, greedy: bool = True, seed: int = 0, step: int = 0, action_mask: Array | None = None,
@@ -106,9 +105,9 @@ class NativePolicy:
         Raises:
             ShapeError: if observations or carry do not fit the policy.
         """
-        n = len(obs)
+        read, flat = self._input(obs)
+        n = len(read)
         handed_on = _carry(self.spec, carry, n, out=True)
-        _read, flat = self._input(obs)
         mask = _NULL if action_mask is None else pointer(action_mask, "action_mask", _U1, (n, self._choices))
         shape, dtype = self._action
         action, logprob, value = np.empty((n, *shape), dtype), np.empty(n, _F4), np.empty(n, _F4)
@@ -128,9 +127,9 @@ class NativePolicy:
 
         `carry` is only read.
         """
-        handed_on = _carry(self.spec, carry, len(obs))
-        n = len(obs)
-        _read, flat = self._input(obs)
+        read, flat = self._input(obs)
+        n = len(read)
+        handed_on = _carry(self.spec, carry, n)
         logits, value = np.empty((n, self.spec.logits), _F4), np.empty(n, _F4)
         check(lib.puf_policy_forward(self.handle, self.pool.exec, flat, handed_on, n, _f4(logits), _f4(value)), "forward")
         return logits, value

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pufferlib_core.errors import CheckpointError, RunError
+from pufferlib_core.errors import CheckpointError, ConfigError, RunError
 
 SCHEMA = 1
 KIND = "pufferlib-checkpoint"
@@ -136,13 +136,25 @@ def _publish(final: Path, contents: Mapping[str, bytes]) -> Path:
     return final
 
 
+def path_of(given: str | Path, where: str) -> Path:
+    """A path as an argument gives it.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if not isinstance(given, (str, Path)):
+        raise ConfigError(f"{where} must be a path (str or Path), got {given!r}")
+    return Path(given)
+
+
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Reads and verifies a checkpoint folder, or the latest one of a run folder.
 
     Raises:
         CheckpointError: naming the file and what is wrong with it.
+        ConfigError: if `path` is none.
     """
-    folder = resolve(Path(path))
+    folder = resolve(path_of(path, "path"))
     manifest = _read_manifest(folder / MANIFEST)
     with reading(folder / MANIFEST):
         declared = {str(name): (operator.index(rule["bytes"]), rule["sha256"]) for name, rule in manifest["files"].items()}

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pufferlib_core.backends import backend_specs, get_backend
-from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, reading
-from pufferlib_core.config import from_dict, nest
+from pufferlib_core.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, path_of, reading
+from pufferlib_core.config import from_dict, nest, settings_of
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loggers import JsonlLogger
-from pufferlib_core.loops.episodes import Episodes
-from pufferlib_core.loops.onpolicy import Run, complete, loop, summary
+from pufferlib_core.loops.onpolicy import Run, loop, summary
 from pufferlib_core.loops.settings import resolve
 from pufferlib_core.policies import PolicySpec
 from pufferlib_core.traits import Callback, Logger
 
 AUTO = "auto"  # what `resume` may be besides a path
+LOGGER = ("start", "write", "close")
 SHORTHANDS = ("timesteps", "num_envs", "threads", "checkpoint_every", "keep", "evaluate_every", "evaluate_episodes")
 
 
@@ -50,7 +50,7 @@ def train(
         options: settings by section, dotted or nested: `{"ppo.gamma": 0.98, "train": {"num_envs": 128}}`.
         resume: checkpoint or run folder to continue; its settings apply, `options` and `settings` change them. "auto":
             the newest run of this environment, algorithm and seed in `out` that has a checkpoint that loads (damaged
-            ones are passed over with a warning); if that run is complete, nothing is done; if there is none, a new one.
+            ones are passed over with a warning); if there is none, a new one. If the run is complete, nothing is done.
         loggers: receive metrics besides the run's own metrics.jsonl.
         callbacks: called with a `Progress` after each update; one that returns True stops the run.
         **settings: `algorithm`, `backend`, `seed`, `out`, and as shorthands `timesteps` (explicit, it switches early
@@ -63,25 +63,25 @@ def train(
         PufferError: a subclass for each kind of mistake.
     """
     begin = time.perf_counter()
-    given = nest(options or {}) | ({} if env is None else {"env": env})
+    loggers, callbacks = _each(loggers, "loggers", *LOGGER), _each(callbacks, "callbacks", "__call__")
+    given = nest(options) | ({} if env is None else {"env": env})
     shorthands = {name: settings.pop(name) for name in SHORTHANDS if name in settings}
     chosen: dict[str, Any] = {name: value for name, value in shorthands.items() if value is not None}
     if "timesteps" in chosen:
         chosen["stop_return"] = None
-    section = dict(given.get("train", {})) | chosen
     given |= {name: str(value) if isinstance(value, Path) else value for name, value in settings.items() if value is not None}
-    if section:
-        given["train"] = section
+    section = given.get("train", {})
+    if chosen and isinstance(section, dict):  # else it is refused below
+        given["train"] = section | chosen
     checkpoint = _origin(resume, given)
     resolved, spec, algorithm = resolve(base_settings(checkpoint), given)
     for name in sorted(set(given) & set(backend_specs()) - {resolved.backend}):
         warnings.warn(f"settings of {name} have no effect: the back end is {resolved.backend}", stacklevel=2)
-    if resume == AUTO and checkpoint is not None:
-        episodes = _episodes(checkpoint)
-        if complete(resolved, int(checkpoint.path.name), episodes):
-            session = {"seconds": 0.0, "steps": 0, "startup_seconds": time.perf_counter() - begin}
-            return _result(summary(resolved, checkpoint.path, episodes, session, checkpoint.path))
     run = Run(resolved, spec, algorithm, checkpoint)
+    if checkpoint is not None and run.done:
+        run.close()
+        session = {"seconds": 0.0, "steps": 0, "startup_seconds": time.perf_counter() - begin}
+        return _result(summary(run, checkpoint.path, session))
     run.open()
     everywhere: list[Logger] = [JsonlLogger(run.dir / "metrics.jsonl"), *loggers]
     try:
@@ -95,7 +95,18 @@ def train(
             logger.close()
         run.close()
     session["startup_seconds"] = startup
-    return _result(summary(resolved, run.checkpoint(), run.episodes, session, run.resumed_from))
+    return _result(summary(run, run.checkpoint(), session))
+
+
+def _each(given: Any, where: str, *methods: str) -> list[Any]:
+    """What a list holds, each of which has these methods.
+
+    Raises:
+        ConfigError: if it is no list, or one has not.
+    """
+    if isinstance(given, (list, tuple)) and all(callable(getattr(one, name, None)) for one in given for name in methods):
+        return list(given)
+    raise ConfigError(f"{where} must be a list of objects with {', '.join(methods)}; got {given!r}")
 
 
 def _result(summary: dict[str, Any]) -> TrainResult:
@@ -108,7 +119,7 @@ def _origin(resume: str | Path | None, given: dict[str, Any]) -> Checkpoint | No
     if resume is None:
         return None
     if resume != AUTO:
-        checkpoint = load_checkpoint(resume)
+        checkpoint = load_checkpoint(path_of(resume, "resume"))
         if checkpoint.manifest.get("env") != given.get("env", checkpoint.manifest.get("env")):
             raise CheckpointError(f"{checkpoint.path} was trained on {checkpoint.manifest.get('env')}, not on {given['env']}")
         return checkpoint
@@ -127,14 +138,6 @@ def base_settings(checkpoint: Checkpoint | None) -> dict[str, Any]:
     with reading(checkpoint.path):
         settings = checkpoint.state["settings"]
         return dict(settings) | {"train": {"stop_return": None} | settings["train"]}
-
-
-def _episodes(checkpoint: Checkpoint) -> Episodes:
-    """Those up to a checkpoint."""
-    episodes = Episodes()
-    with reading(checkpoint.path):
-        episodes.load(checkpoint.state["episodes"])
-    return episodes
 
 
 def load_policy(
@@ -161,17 +164,19 @@ def load_policy(
         CheckpointError: if it is damaged or foreign.
         ConfigError: if a setting is wrong.
     """
-    return policy_of(opened(path, backend), backend=backend, threads=threads, options=options)
+    return policy_of(opened(path_of(path, "path"), backend), backend=backend, threads=threads, options=options)
 
 
 def opened(path: str | Path, backend: str) -> Checkpoint:
     """What `load_checkpoint` gives; an .onnx file is opened by the back end.
 
     Raises:
-        CheckpointError: if it is damaged or foreign.
+        CheckpointError: if it is missing, damaged or foreign.
         ConfigError: if the back end does not read such files, naming those that do.
     """
     if Path(path).suffix == ".onnx" and not Path(path).is_dir():
+        if not Path(path).exists():
+            raise CheckpointError(f"{path}: there is no such file")
         read: Checkpoint = get_backend(backend, "read-onnx").read_file(Path(path))
         return read
     return load_checkpoint(path)
@@ -183,9 +188,10 @@ def policy_of(
     """The policy of a checkpoint that is already loaded; see `load_policy`."""
     loaded = get_backend(backend, "infer")
     config = backend_specs()[backend].config
-    if config is None and options:
-        raise ConfigError(f"back end {backend!r} has no settings, got {', '.join(options)}")
-    section = None if config is None else from_dict(config, options or {}, backend)
+    own = settings_of(options, "options")
+    if config is None and own:
+        raise ConfigError(f"back end {backend!r} has no settings, got {', '.join(own)}")
+    section = None if config is None else from_dict(config, own, backend)
     with reading(checkpoint.path):
         spec = PolicySpec.from_json(checkpoint.manifest["policy"])
         return loaded.load_policy(spec, checkpoint.files["policy"], options=section, threads=threads)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pufferlib_core.checkpoint import Checkpoint, reading
+from pufferlib_core.checkpoint import Checkpoint, path_of, reading
+from pufferlib_core.config import integer
 from pufferlib_core.errors import CheckpointError, ConfigError
 from pufferlib_core.loops.api import opened, policy_of
 from pufferlib_core.loops.play import play
@@ -51,15 +52,16 @@ def evaluate(
 
     Raises:
         CheckpointError: if the checkpoint is damaged, or of an environment with other spaces.
-        ConfigError: if `episodes` is below 1.
+        ConfigError: if an argument is of the wrong type, or `episodes` below 1.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes={episodes} must be at least 1")
-    saved = opened(checkpoint, backend)
+    wanted = integer(episodes)
+    if wanted is None or wanted < 1:
+        raise ConfigError(f"episodes={episodes!r} must be a whole number, at least 1")
+    saved = opened(path_of(checkpoint, "checkpoint"), backend)
     spec = trained_env(env, saved)
     if saved.manifest.get("space_fingerprint") != fingerprint(*spec.spaces):
         raise CheckpointError(
             f"{saved.path} was trained on {saved.manifest.get('env')}, whose spaces differ from those of {env}"
         )
     policy = policy_of(saved, backend=backend, options=options)
-    return {"env": env} | play(policy, spec, episodes=episodes, seed=seed, greedy=not stochastic)
+    return {"env": env} | play(policy, spec, episodes=wanted, seed=seed, greedy=not stochastic)

@@ -166,7 +166,10 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether the run has all its steps, or has reached its goal."""
-        return complete(self.settings, self.steps, self.episodes)
+        train = self.settings.train
+        goal = train.stop_return
+        reached = goal is not None and len(self.episodes.returns) == WINDOW and self.episodes.return_mean >= goal
+        return self.steps >= train.timesteps or reached
 
     def open(self) -> None:
         """Makes the folder of the run, with config.toml and system.json."""
@@ -373,39 +376,28 @@ def loop(run: Run, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> 
     return {"seconds": seconds, "steps": run.steps - run.start_steps}
 
 
-def complete(settings: Settings, steps: int, episodes: Episodes) -> bool:
-    """Whether a run with these settings has all its steps, or has reached its goal."""
-    goal = settings.train.stop_return
-    reached = goal is not None and len(episodes.returns) == WINDOW and episodes.return_mean >= goal
-    return steps >= settings.train.timesteps or reached
-
-
-def summary(
-    settings: Settings, checkpoint: Path, episodes: Episodes, session: Mapping[str, Any], resumed_from: Path | None
-) -> dict[str, Any]:
+def summary(run: Run, checkpoint: Path, session: Mapping[str, Any]) -> dict[str, Any]:
     """The object that `puffer train --json` prints.
 
     Args:
-        settings: of the run.
-        checkpoint: its last one.
-        episodes: up to there.
+        run: as it stands.
+        checkpoint: its last one; that which it continues if it was complete already.
         session: `startup_seconds`, and `seconds` and `steps` of this session (see `loop`).
-        resumed_from: checkpoint that it continued; the last one itself if the run was complete already.
     """
-    mean, run_dir = episodes.return_mean, checkpoint.parent.parent
+    settings, mean, run_dir = run.settings, run.episodes.return_mean, checkpoint.parent.parent
     return {
         "env": settings.env,
         "algorithm": settings.algorithm,
         "backend": settings.backend,
         "seed": settings.seed,
-        "steps": int(checkpoint.name),
+        "steps": run.steps,
         "seconds": session["seconds"],
         "startup_seconds": session["startup_seconds"],
         "steps_per_second": session["steps"] / session["seconds"] if session["seconds"] > 0 else 0.0,
         "episode_return_mean": mean if math.isfinite(mean) else None,
-        "episodes": episodes.count,
+        "episodes": run.episodes.count,
         "run_dir": str(run_dir),
         "checkpoint": str(checkpoint),
         "best_checkpoint": str(marked(run_dir, "best") or checkpoint),
-        "resumed_from": None if resumed_from is None else str(resumed_from),
+        "resumed_from": None if run.resumed_from is None else str(run.resumed_from),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pufferlib_core.checkpoint import load_checkpoint
+from pufferlib_core.checkpoint import load_checkpoint, path_of
 from pufferlib_core.errors import CheckpointError
 from pufferlib_core.loops.api import base_settings
 from pufferlib_core.loops.nonfinite import COLLECT, SEGMENT, load_planes, read_bundle
@@ -25,7 +25,7 @@ def replay(path: str | Path) -> dict[str, float]:
         NonFiniteError: the same as in the run.
         CheckpointError: if the bundle is damaged, or has to step environments whose states it could not save.
     """
-    folder = Path(path)
+    folder = path_of(path, "path")
     record, saved = read_bundle(folder)
     checkpoint = load_checkpoint(folder)
     settings, env, algorithm = resolve(base_settings(checkpoint))

@@ -9,8 +9,9 @@ from typing import Any
 
 from pufferlib_core.algorithms import AlgorithmSpec, algorithm_specs, get_algorithm
 from pufferlib_core.backends import backend_specs
-from pufferlib_core.config import Nested, from_dict, merge, option, to_dict
+from pufferlib_core.config import Nested, checked, from_dict, merge, option, to_dict
 from pufferlib_core.errors import ConfigError, suggest
+from pufferlib_core.native import MOST_THREADS
 from pufferlib_core.policies import PolicyConfig
 from pufferlib_core.seeding import check_seed
 from pufferlib_core.traits import EnvSpec
@@ -24,7 +25,9 @@ class TrainConfig:
 
     timesteps: int = option(1_000_000, "environment steps in total, rounded up to whole updates", low=1)
     num_envs: int = option(64, "environments stepped together", low=1, high=1 << 24)
-    threads: int = option(0, "of the C core; 0: one for each 128 environments, at most one for each processor", low=0)
+    threads: int = option(
+        0, "of the C core; 0: one for each 128 environments, at most one for each processor", low=0, high=MOST_THREADS
+    )
     workers: int = option(0, "processes that step environments written in Python; 0: none", low=0)
     lag: int | None = option(
         None,
@@ -78,8 +81,8 @@ def resolve(*layers: Mapping[str, Any]) -> tuple[Settings, EnvSpec, AlgorithmSpe
     """
     given = merge(*layers)
     for name, kind in TOP.items():
-        if name in given and (not isinstance(given[name], kind) or isinstance(given[name], bool)):
-            raise ConfigError(f"{name} must be {kind.__name__}, got {given[name]!r}")
+        if name in given:
+            given[name] = checked(given[name], kind, {}, name)
     if "env" not in given:
         raise ConfigError("env is missing: name an environment")
     env = env_spec(given["env"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pufferlib_core.config import integer
 from pufferlib_core.errors import ConfigError, UnknownName
 from pufferlib_core.native import Pool, default_threads
 from pufferlib_core.seeding import STREAM_ENV
@@ -50,22 +51,25 @@ def vectorize(
         UnknownName: if there is no such autoreset mode.
         EnvError: if a worker fails.
     """
-    if isinstance(num_envs, bool) or not isinstance(num_envs, int) or not 1 <= num_envs <= 1 << 24:
+    if not isinstance(spec, EnvSpec):
+        raise ConfigError(f"spec must be an EnvSpec, as env_spec(name) gives it; got {spec!r}")
+    rows = integer(num_envs)
+    if rows is None or not 1 <= rows <= 1 << 24:
         raise ConfigError(f"num_envs={num_envs!r} must be a whole number in [1, 2^24]")
     autoreset = autoreset or spec.autoreset or "same_step"
     if autoreset not in AUTORESET:
         raise UnknownName("autoreset mode", autoreset, AUTORESET)
     if spec.autoreset not in ("", autoreset):
         raise ConfigError(f"autoreset={autoreset!r}: {spec.name} resets itself, it has {spec.autoreset!r} only")
-    common = (spec, num_envs, autoreset, 0 if seed is None else seed, first_stream)
+    common = (spec, rows, autoreset, 0 if seed is None else seed, first_stream)
     if workers:
-        _check_workers(spec, num_envs, workers, timeout)
+        _check_workers(spec, rows, workers, timeout)
         from pufferlib_core.vector.process import ProcessVec  # multiprocessing is imported by those who use it
 
         return ProcessVec(*common, workers, timeout)
     if spec.table is None:
         return PythonVec(*common)
-    return NativeVec(*common, pool if pool is not None else Pool(default_threads(num_envs) if threads is None else threads))
+    return NativeVec(*common, pool if pool is not None else Pool(default_threads(rows) if threads is None else threads))
 
 
 def _check_workers(spec: EnvSpec, num_envs: int, workers: int, timeout: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from pufferlib_core.config import from_dict, to_dict
+from pufferlib_core.config import from_dict, settings_of, to_dict
 from pufferlib_core.errors import ConfigError, EnvError, PufferError, UnknownName, require, suggest
 from pufferlib_core.traits import EnvSpec
 from pufferlib_core.vector.batched import from_vector, is_vector, takes_num_envs
@@ -41,12 +41,15 @@ def env_spec(name: str, config: Mapping[str, Any] | None = None) -> EnvSpec:
         EnvError: if two packages bring it, its module or factory fails, or the factory gives something else.
         ConfigError: if a setting is unknown or not legal, or the module or the attribute is not named.
     """
-    spec = replace(_registered(name), origin=(name, dict(config or {})))
-    if not config:
+    if not isinstance(name, str):
+        raise ConfigError(f"an environment is given by its name, which is text; got {name!r}")
+    own = dict(settings_of(config, "config"))
+    spec = replace(_registered(name), origin=(name, own))
+    if not own:
         return spec
     if spec.configure is None:
-        raise ConfigError(f"{spec.name} has no settings, got {', '.join(config)}")
-    made = spec.configure(from_dict(type(spec.config), to_dict(spec.config) | dict(config), spec.name))
+        raise ConfigError(f"{spec.name} has no settings, got {', '.join(own)}")
+    made = spec.configure(from_dict(type(spec.config), to_dict(spec.config) | own, spec.name))
     return replace(made, origin=spec.origin)
 
 

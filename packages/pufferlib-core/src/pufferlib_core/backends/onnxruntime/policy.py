@@ -17,7 +17,8 @@ from pufferlib_core.backends.onnxruntime.graph import build
 from pufferlib_core.backends.onnxruntime.session import feed, ports, session
 from pufferlib_core.backends.params import join_params
 from pufferlib_core.checkpoint import Checkpoint, reading
-from pufferlib_core.errors import CheckpointError, ShapeError
+from pufferlib_core.emulation import misfit
+from pufferlib_core.errors import CheckpointError
 from pufferlib_core.native import Array
 from pufferlib_core.policies import PolicySpec
 
@@ -55,12 +56,12 @@ class OnnxPolicy(HostPolicy):
 
     def _outputs(self, obs: Array, carry: Array | None) -> tuple[Array, Array, Array | None]:
         tree = self.spec.tree
+        if not isinstance(obs, np.ndarray):
+            raise misfit(tree, obs)
         if tree.direct and obs.shape[1:] == (tree.width,):
             obs = obs.reshape(len(obs), *tree.shape)
         if obs.dtype != tree.dtype or obs.shape[1:] != tree.shape:
-            raise ShapeError(
-                f"obs must be {tree.dtype} {(len(obs), *tree.shape)}, as the environment writes it; got {obs.dtype} {obs.shape}"
-            )
+            raise misfit(tree, obs)
         carry = checked_carry(self.spec, carry, len(obs))
         found = dict(zip(self._names, self._run(self._names, obs, carry), strict=True))
         parts = [found[name] for name in ("logits", "mean") if name in found]
