@@ -292,7 +292,7 @@ def test_damaged_checkpoints_are_not_exported(tmp_path):
 
 def test_files_that_are_no_policies_of_ours_are_refused(tmp_path):
     out = tmp_path / "policy.onnx"
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="there is no such file"):
         load_policy(out, backend="onnxruntime")
     export.export(saved(tmp_path, "choices"), out)
     whole = out.read_bytes()
