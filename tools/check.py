@@ -32,8 +32,8 @@ LANES = min(2, os.cpu_count() or 1)  # gates at once; most keep one processor bu
 FUZZING = 12  # seconds for each target
 # The gate `serial` runs the tests of core and envs without vectors, but for these; a new file belongs to it until named here.
 UNTOUCHED = {  # by what the kernels of csrc/kernels.h compute, or compared with the same kernels only
-    "adapters", "batched", "checkpoint", "config", "deprecation", "emulation", "math", "parts", "policies", "process",
-    "python_envs", "python_masks", "roles", "spaces", "states", "turns",
+    "adapters", "arguments", "batched", "checkpoint", "config", "deprecation", "emulation", "math", "parts", "policies",
+    "process", "python_envs", "python_masks", "roles", "spaces", "states", "turns",
 }  # fmt: skip
 EVERY_ISA = {"dist", "encoders_native", "native_returns"}  # take every instruction set in turn, in the gate `tests`
 
